@@ -1,0 +1,14 @@
+"""Alembic's entry: runs the migrations on the connection that `router_service.store.migrate` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=None,
+    transactional_ddl=True,
+    version_table="schema_version",
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,41 @@
+"""All wiring of the API on one screen."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from router_service.api import batches, dead_letters, failures, files, health, jobs, models
+from router_service.api.limits import RequestGuard
+from router_service.api.state import open_state
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from router_service.settings import Settings
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The ASGI application. It connects when it starts and lets go when it stops."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_state(settings) as state:
+            app.state.waybill = state
+            yield
+
+    app = FastAPI(
+        title="Waybill",
+        version=version("waybill-router"),
+        summary="Queue-based LLM router: hand in work, poll for results by id.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    failures.install(app)
+    app.add_middleware(RequestGuard)
+    for resource in (files, batches, jobs, dead_letters, models, health):
+        app.include_router(resource.routes)
+    return app

@@ -1,0 +1,175 @@
+"""Reads a batch's input file as a stream and stores its lines as jobs. Memory does not grow with the file.
+
+A broken line fails the batch, with its number, before anything is dispatched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from router_service.api import admission
+from router_service.api.jobs import CHAT, encode_body
+from router_service.api.state import make_id
+from router_service.chat.request import read_chat
+from router_service.errors import InvalidRequestError, TooLargeError
+from router_service.jobs.lines import LineCutter
+from router_service.jobs.spec import JobSpec
+from router_service.store import files, jobs
+from router_service.store.jobs import NewJob
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from router_service.catalog.models import Catalog
+    from router_service.store.session import Session
+
+MOST_LINES = 50_000
+MOST_LINE_BYTES = 16_000_000
+MOST_ERRORS = 20
+MOST_CUSTOM_ID = 512
+ROWS_PER_COPY = 1000
+BATCH_PRIORITY = -10
+KNOWN_KEYS = frozenset({"custom_id", "method", "url", "body"})
+
+
+@dataclass(slots=True)
+class LineReader:
+    """Turns lines into jobs and remembers what is needed to judge the next line."""
+
+    tenant_id: str
+    batch_id: UUID
+    deadline: datetime
+    catalog: Catalog
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    total: int = 0
+    _seen: set[str] = field(default_factory=set)
+    _admitted: set[JobSpec] = field(default_factory=set)
+
+    def read(self, lines: Sequence[tuple[int, bytes]]) -> list[NewJob]:
+        """Jobs of the lines that are right; for the others, errors."""
+        read: list[NewJob] = []
+        for number, line in lines:
+            self.total += 1
+            try:
+                read.append(self._job(number, line))
+            except InvalidRequestError as error:
+                self.refuse(number, error)
+        return read
+
+    def refuse(self, number: int | None, error: InvalidRequestError) -> None:
+        self.errors.append({"code": error.code, "line": number, "message": error.message, "param": error.param})
+
+    @property
+    def hopeless(self) -> bool:
+        return len(self.errors) >= MOST_ERRORS or self.total > MOST_LINES
+
+    def _job(self, number: int, line: bytes) -> NewJob:
+        fields = _parse(line)
+        custom_id = fields.get("custom_id")
+        if not isinstance(custom_id, str) or not 1 <= len(custom_id) <= MOST_CUSTOM_ID or not _storable(custom_id):
+            raise InvalidRequestError(
+                f"custom_id must be a string of 1 to {MOST_CUSTOM_ID} characters without NUL", param="custom_id"
+            )
+        if custom_id in self._seen:
+            raise InvalidRequestError(
+                f"custom_id {custom_id[:80]!r} stands on an earlier line", param="custom_id", code="duplicate_custom_id"
+            )
+        self._seen.add(custom_id)
+        if fields.get("method") != "POST":
+            raise InvalidRequestError("method must be 'POST'", param="method", code="invalid_method")
+        if fields.get("url") != CHAT:
+            raise InvalidRequestError(f"url must be the batch's endpoint, {CHAT}", param="url", code="invalid_url")
+        for key in sorted(fields.keys() - KNOWN_KEYS):
+            raise InvalidRequestError(f"unknown key {key[:40]!r}", param=key[:40], code="unknown_parameter")
+        body = fields.get("body")
+        shape = read_chat(body)
+        spec = JobSpec(
+            model=shape.model, tokens_in=shape.tokens_in, tokens_out=shape.tokens_out, features=shape.features
+        )
+        self._admit(spec)
+        return NewJob(
+            id=make_id(),
+            tenant_id=self.tenant_id,
+            batch_id=self.batch_id,
+            line=number,
+            custom_id=custom_id,
+            endpoint=CHAT,
+            spec=spec,
+            body=encode_body(body),  # type: ignore[arg-type]  # read_chat has seen that it is an object
+            priority=BATCH_PRIORITY,
+            deadline=self.deadline,
+        )
+
+    def _admit(self, spec: JobSpec) -> None:
+        """Checked once per kind of job: sizes are rounded up to the next power of two first, then exactly where that fails."""
+        rounded = replace(spec, tokens_in=1 << spec.tokens_in.bit_length())
+        if rounded in self._admitted:
+            return
+        try:
+            admission.check(rounded, catalog=self.catalog, path="body.model")
+        except admission.NotAdmittedError:
+            admission.check(spec, catalog=self.catalog, path="body.model")
+            return
+        self._admitted.add(rounded)
+
+
+async def store_lines(session: Session, file_id: UUID, reader: LineReader) -> None:
+    """Store the file's lines as jobs; stop storing at the first error, and reading after some more."""
+    cutter = LineCutter(most_bytes=MOST_LINE_BYTES)
+    try:
+        async for chunk in files.chunks(session, file_id):
+            await _store(session, cutter.feed(chunk), reader)
+            if reader.hopeless:
+                break
+        else:
+            await _store(session, cutter.rest(), reader)
+    except TooLargeError as error:
+        reader.refuse(None, error)
+    if reader.total > MOST_LINES:
+        reader.refuse(
+            None, InvalidRequestError(f"the file has more than {MOST_LINES} lines", param="file", code="too_many_lines")
+        )
+    elif reader.total == 0 and not reader.errors:
+        reader.refuse(None, InvalidRequestError("the file has no lines", param="file", code="empty_file"))
+
+
+async def _store(session: Session, lines: Iterator[tuple[int, bytes]], reader: LineReader) -> None:
+    group: list[tuple[int, bytes]] = []
+    for line in lines:
+        group.append(line)
+        if len(group) == ROWS_PER_COPY:
+            await _store_group(session, group, reader)
+            group = []
+    await _store_group(session, group, reader)
+
+
+async def _store_group(session: Session, group: Sequence[tuple[int, bytes]], reader: LineReader) -> None:
+    if not group or reader.hopeless:
+        return
+    read = await asyncio.to_thread(reader.read, group)
+    if read and not reader.errors:
+        await jobs.accept(session, read)
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    try:
+        fields = from_json(line, allow_inf_nan=False)
+    except ValueError as error:
+        what = str(error).partition(" at line ")
+        raise InvalidRequestError(
+            f"not JSON: {what[0]}, column {what[2].rpartition(' ')[2]}", code="invalid_json"
+        ) from error
+    if not isinstance(fields, dict):
+        raise InvalidRequestError("a line must be a JSON object", code="invalid_json")
+    return fields
+
+
+def _storable(text: str) -> bool:
+    """Postgres holds neither NUL nor a lone surrogate."""
+    return "\x00" not in text and text.encode("utf-8", "ignore").decode() == text

@@ -1,0 +1,66 @@
+"""Every error in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. None shows content or a trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from router_service.errors import InvalidRequestError, UnavailableError
+from router_service.telemetry.logs import logger
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+log = logger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(InvalidRequestError, _invalid)
+    app.add_exception_handler(UnavailableError, _unavailable)
+    app.add_exception_handler(RequestValidationError, _unprocessable)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def failure(status: int, message: str, *, kind: str, param: str | None = None, code: str | None = None) -> JSONResponse:
+    """One error answer."""
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    headers = {"www-authenticate": "Bearer"} if status == 401 else {}
+    return JSONResponse(jsonable_encoder({"error": error}), status_code=status, headers=headers)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, InvalidRequestError)  # noqa: S101 (registered for this class)
+    return failure(error.status, error.message, kind=error.kind, param=error.param, code=error.code)
+
+
+async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, UnavailableError)  # noqa: S101 (registered for this class)
+    log.warning("a request could not be served", dependency=error.dependency, error=str(error))
+    return failure(503, f"{error.dependency} is not available; try again", kind="server_error", code="unavailable")
+
+
+async def _unprocessable(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class)
+    problem = error.errors()[0]
+    path = ".".join(str(part) for part in problem["loc"][1:]) or str(problem["loc"][0])
+    return failure(400, f"{path}: {problem['msg']}", kind="invalid_request_error", param=path, code="invalid_value")
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 (registered for this class)
+    return failure(error.status_code, str(error.detail), kind="invalid_request_error", code=None)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    log.error("a request failed", method=request.method, route=_route(request), exc_info=error)
+    return failure(500, "an error of ours; it is in the log", kind="server_error", code="internal_error")
+
+
+def _route(request: Request) -> str:
+    route = request.scope.get("route")
+    return getattr(route, "path", "unknown")

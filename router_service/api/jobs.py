@@ -1,0 +1,229 @@
+"""`/v1/jobs`: accept, poll, list, cancel, explain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from router_service.api import admission
+from router_service.api.lists import page
+from router_service.api.state import Caller, Here, State, make_id
+from router_service.capacity.connection import unavailable
+from router_service.capacity.limiter import reservation
+from router_service.chat.request import read_chat
+from router_service.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from router_service.jobs import ids
+from router_service.jobs.ids import Kind
+from router_service.jobs.spec import JobSpec
+from router_service.jobs.states import JobState
+from router_service.store import jobs
+from router_service.store.jobs import NewJob
+from router_service.telemetry.logs import logger
+
+log = logger(__name__)
+routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+CHAT = "/v1/chat/completions"
+FIRST_POLL_S = 0.02
+SLOWEST_POLL_S = 0.5
+MOST_METADATA = 16
+
+
+class JobRequest(BaseModel):
+    """A job to accept. `input` is a chat completion's body without its model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Annotated[str, Field(min_length=1, max_length=200, examples=["auto"])] = "auto"
+    input: Annotated[
+        dict[str, Any],
+        Field(examples=[{"messages": [{"role": "user", "content": "Summarize: ..."}], "max_tokens": 200}]),
+    ]
+    residency: Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)*$", examples=["eu"])] | None = None
+    quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    deadline: AwareDatetime | None = None
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    metadata: Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=MOST_METADATA)] | None = None
+
+
+@routes.post("", status_code=202)
+async def create(request: JobRequest, here: Here, principal: Caller) -> dict[str, Any]:
+    """Accept a job. It is durable when this answers: 202 is sent after the COMMIT."""
+    body = {**request.input, "model": request.model}
+    shape = read_chat(body, path="input")
+    if request.deadline is not None and request.deadline <= datetime.now(UTC):
+        raise InvalidRequestError("deadline: it has passed already", param="deadline")
+    spec = JobSpec(
+        model=shape.model,
+        tokens_in=shape.tokens_in,
+        tokens_out=shape.tokens_out,
+        features=shape.features,
+        residency=request.residency,
+        quality=request.quality,
+    )
+    admission.check(spec, catalog=here.offered(), path="model")
+    job = NewJob(
+        id=make_id(),
+        tenant_id=principal.tenant_id,
+        endpoint=CHAT,
+        spec=spec,
+        body=encode_body(body),
+        priority=request.priority,
+        deadline=request.deadline,
+        metadata=no_nul(request.metadata, path="metadata"),
+    )
+    async with here.database.transaction() as session:
+        await jobs.accept(session, [job])
+        row = await jobs.get(session, job.id, tenant_id=principal.tenant_id)
+    await here.ring()
+    return show(row)
+
+
+@routes.get("")
+async def list_jobs(
+    here: Here,
+    principal: Caller,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+    after: str | None = None,
+    status: JobState | None = None,
+    batch_id: str | None = None,
+    model: Annotated[str | None, Query(max_length=200)] = None,
+) -> dict[str, Any]:
+    """A page of jobs, newest first, without their results."""
+    async with here.database.transaction() as session:
+        rows = await jobs.listed(
+            session,
+            tenant_id=principal.tenant_id,
+            most=limit + 1,
+            before=ids.parse(Kind.JOB, after) if after else None,
+            state=status,
+            batch_id=ids.parse(Kind.BATCH, batch_id) if batch_id else None,
+            model=model,
+        )
+    return page(rows, limit=limit, show=show)
+
+
+@routes.get("/{job_id}")
+async def read(
+    job_id: str, here: Here, principal: Caller, wait: Annotated[float, Query(ge=0, le=60)] = 0.0
+) -> dict[str, Any]:
+    """One job with its result. `wait`: answer when it is finished, or after so many seconds as it stands then."""
+    identity = ids.parse(Kind.JOB, job_id)
+    pause_s, until = FIRST_POLL_S, asyncio.get_running_loop().time() + wait
+    while (left_s := until - asyncio.get_running_loop().time()) > 0:
+        async with here.database.transaction() as session:
+            terminal = await jobs.is_terminal(session, identity, tenant_id=principal.tenant_id)
+        if terminal is not False:
+            break
+        await asyncio.sleep(min(pause_s, left_s))
+        pause_s = min(pause_s * 1.5, SLOWEST_POLL_S)
+    async with here.database.transaction() as session:
+        row = await jobs.get(session, identity, tenant_id=principal.tenant_id)
+    if row is None:
+        raise not_found(job_id)
+    return show(row)
+
+
+@routes.post("/{job_id}/cancel")
+async def cancel(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
+    """Cancel a job that has not ended. 409 where it has, unless it was cancelled before."""
+    identity = ids.parse(Kind.JOB, job_id)
+    async with here.database.transaction() as session:
+        moved = await jobs.cancel(session, identity, tenant_id=principal.tenant_id)
+        row = await jobs.get(session, identity, tenant_id=principal.tenant_id)
+    if row is None:
+        raise not_found(job_id)
+    if moved is None and row.state != JobState.CANCELLED:
+        raise ConflictError(f"the job has {row.state} already and cannot be cancelled", param="id")
+    if moved is not None and moved.left is JobState.ROUTED:
+        await _release(here, moved)
+    return show(row)
+
+
+@routes.get("/{job_id}/explain")
+async def explain(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
+    """Why the job went where it went: every decision with its candidates, every call, every dead letter."""
+    identity = ids.parse(Kind.JOB, job_id)
+    async with here.database.transaction() as session:
+        row = await jobs.get(session, identity, tenant_id=principal.tenant_id)
+        if row is None:
+            raise not_found(job_id)
+        why = await jobs.explain(session, identity)
+    return {
+        "id": job_id,
+        "status": row.state,
+        "decisions": why.decisions,
+        "attempts": why.attempts,
+        "dead_letters": why.dead_letters,
+    }
+
+
+def show(row: Any) -> dict[str, Any]:
+    """A job as its owner sees it. A row without result columns shows none."""
+    body = getattr(row, "body", None)
+    return {
+        "id": ids.public(Kind.JOB, row.id),
+        "object": "job",
+        "status": row.state,
+        "model": row.model,
+        "routed_model": row.model_id,
+        "endpoint": row.endpoint,
+        "batch_id": ids.public(Kind.BATCH, row.batch_id) if row.batch_id else None,
+        "custom_id": row.custom_id,
+        "created_at": row.created_at.timestamp(),
+        "routed_at": _stamp(row.routed_at),
+        "started_at": _stamp(row.started_at),
+        "finished_at": _stamp(row.finished_at),
+        "attempts": row.attempt,
+        "priority": row.priority,
+        "deadline": row.deadline.isoformat() if row.deadline else None,
+        "residency": row.residency,
+        "quality": row.quality,
+        "metadata": row.metadata or {},
+        "result": None
+        if body is None
+        else {
+            "status_code": row.status_code,
+            "model": row.result_model,
+            "body": json.loads(body),
+            "usage": {"input_tokens": row.result_tokens_in, "output_tokens": row.result_tokens_out},
+            "cost_usd": None if row.cost_usd is None else float(row.cost_usd),
+        },
+        "error": {"code": row.error_code, "message": row.error_message} if row.error_code else None,
+    }
+
+
+def encode_body(body: dict[str, Any]) -> str:
+    """One line of JSON. Raises InvalidRequestError on a number that JSON does not have."""
+    try:
+        return json.dumps(body, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise InvalidRequestError("input: NaN and Infinity are not JSON", param="input") from error
+
+
+def no_nul(metadata: dict[str, str] | None, *, path: str) -> dict[str, str] | None:
+    """Postgres holds no NUL character in its text. Raises InvalidRequestError."""
+    if metadata and any("\x00" in text for pair in metadata.items() for text in pair):
+        raise InvalidRequestError(f"{path}: the NUL character is not allowed", param=path)
+    return metadata
+
+
+def not_found(job_id: str) -> NotFoundError:
+    return NotFoundError(f"no job has the id {job_id[:80]!r}", param="id")
+
+
+def _stamp(moment: datetime | None) -> float | None:
+    return moment.timestamp() if moment else None
+
+
+async def _release(here: State, moved: jobs.Moved) -> None:
+    """Give back the slot of a job that was cancelled before its call. Where that fails it expires by itself."""
+    try:
+        with unavailable():
+            await here.limiter.release(moved.model_id or "", [reservation(moved.id.hex, moved.epoch)])
+    except UnavailableError as error:
+        log.info("a reservation is left to expire", job=str(moved.id), error=str(error))

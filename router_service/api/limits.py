@@ -1,0 +1,67 @@
+"""Bounds what one request may bring before anything reads it, and names each answer with a request id."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers, MutableHeaders
+
+from router_service.api.failures import failure
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MOST_JSON_BYTES = 16_000_000
+MOST_UPLOAD_BYTES = 210_000_000
+UPLOADS = frozenset({"/v1/files"})
+
+
+class _BodyTooLargeError(Exception):
+    """Stops reading a body that is over its limit."""
+
+
+class RequestGuard:
+    """ASGI middleware. A declared length over the limit is refused at once, an undeclared one where it crosses the limit."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = f"req_{secrets.token_hex(12)}"
+        most = MOST_UPLOAD_BYTES if scope["path"] in UPLOADS else MOST_JSON_BYTES
+        started = False
+
+        async def tell(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        read = 0
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > most:
+                raise _BodyTooLargeError
+            return message
+
+        length = Headers(scope=scope).get("content-length", "0")
+        too_large = failure(
+            413, f"the request's body is over {most} bytes", kind="invalid_request_error", code="too_large"
+        )
+        if length.isdigit() and int(length) > most:
+            await too_large(scope, receive, tell)
+            return
+        try:
+            await self._app(scope, bounded, tell)
+        except _BodyTooLargeError:
+            if started:
+                raise
+            await too_large(scope, receive, tell)

@@ -1,0 +1,26 @@
+"""Serves the API with uvicorn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from router_service.api.app import make_app
+
+if TYPE_CHECKING:
+    from router_service.settings import Settings
+
+
+def serve(settings: Settings, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way end first."""
+    uvicorn.run(
+        make_app(settings),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=int(settings.drain_s),
+        server_header=False,
+        h11_max_incomplete_event_size=64_000,
+    )

@@ -1,0 +1,1 @@
+"""The only place with Redis rules: slots, rates and pauses, one Lua file per atomic action."""

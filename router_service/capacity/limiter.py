@@ -1,0 +1,186 @@
+"""Reserve, renew, settle: the live concurrency and rate counters of every model, in Redis.
+
+A rate of R units a minute is kept by spacing: after a job of u units the rate is busy for u x 60/R seconds (GCRA without a
+burst, ITU-T I.371). A margin covers the jitter between the start that was granted and the call. Redis' clock is the only one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from redis.asyncio import Redis
+
+    from router_service.catalog.models import Limits, Model
+
+PREFIX = "waybill"
+GATE = f"{PREFIX}:gate"
+WINDOW_MS = 60_000.0
+JITTER_MARGIN_MS = 300.0
+HORIZON_MS = 1_000
+SHUT = "shut"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What one call needs. `reservation` names it; tokens are estimates, settled later."""
+
+    reservation: str
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one call used, against its need. A call that was never made used nothing and counts no request."""
+
+    need: Need
+    requests: int
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """The answer to a wish for capacity: a start time (ms, Redis time) for each of the first jobs, and what stopped the next.
+
+    `stopped_by` is None where all were granted, else shut, paused, slots or the name of a rate;
+    `wait_s` is when it is worth asking again, 0 where a slot must come free.
+    """
+
+    starts_ms: tuple[int, ...]
+    stopped_by: str | None
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """A model's counters at one instant. `busy_s`: how long until its busiest rate is free."""
+
+    in_flight: int
+    paused_s: float
+    busy_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLeft:
+    """A call in flight, from which a lost counter is rebuilt."""
+
+    model_id: str
+    reservation: str
+    left_s: float
+
+
+class Limiter:
+    """The atomic actions over one Redis."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._scripts = {
+            name: redis.register_script(resources.files("router_service.capacity").joinpath(f"{name}.lua").read_text())
+            for name in ("reserve", "settle", "renew", "pause", "rebuild", "snapshot")
+        }
+
+    async def reserve(self, model: Model, needs: Sequence[Need], *, lease_s: float) -> Grant:
+        """Reserve for as many of `needs` as fit, in order, each whole or not at all."""
+        rates = _rates(model.limits)
+        arguments: list[Any] = [int(lease_s * 1000), model.limits.slots, HORIZON_MS, len(rates)]
+        for name, ms_per_unit in rates.items():
+            arguments += [name, ms_per_unit]
+        for need in needs:
+            arguments += [need.reservation, *_units(rates, 1, need.tokens_in, need.tokens_out)]
+        keys = [GATE, *_keys(model.id)]
+        state, wait_ms, *starts = map(_text, await self._scripts["reserve"](keys=keys, args=arguments))
+        return Grant(
+            starts_ms=tuple(int(start) for start in starts),
+            stopped_by=None if state == "open" else state,
+            wait_s=int(wait_ms) / 1000,
+        )
+
+    async def settle(self, model: Model, usages: Sequence[Usage]) -> int:
+        """Give reservations back. How many were still held: one that was settled before, or has expired, counts nothing."""
+        rates = _rates(model.limits)
+        arguments: list[Any] = [len(rates)]
+        for name, ms_per_unit in rates.items():
+            arguments += [name, ms_per_unit]
+        for usage in usages:
+            used = _units(rates, usage.requests, usage.tokens_in, usage.tokens_out)
+            reserved = _units(rates, 1, usage.need.tokens_in, usage.need.tokens_out)
+            arguments.append(usage.need.reservation)
+            arguments += [after - before for after, before in zip(used, reserved, strict=True)]
+        slots, rates_key, _pause = _keys(model.id)
+        return int(await self._scripts["settle"](keys=[slots, rates_key], args=arguments))
+
+    async def release(self, model_id: str, reservations: Sequence[str]) -> int:
+        """Give slots back and leave the rates as they are: whether the calls were made is not known. How many were still held."""
+        slots, rates_key, _pause = _keys(model_id)
+        return int(await self._scripts["settle"](keys=[slots, rates_key], args=[0, *reservations]))
+
+    async def renew(self, model_id: str, reservations: Sequence[str], *, lease_s: float) -> list[str]:
+        """Prolong reservations. Those that are gone."""
+        slots, _rates_key, _pause = _keys(model_id)
+        gone = await self._scripts["renew"](keys=[slots], args=[int(lease_s * 1000), *reservations])
+        return [_text(each) for each in gone]
+
+    async def pause(self, model_id: str, *, pause_s: float) -> None:
+        """Let nothing be reserved for so long; a longer pause stays."""
+        await self._scripts["pause"](keys=[_keys(model_id)[2]], args=[max(1, int(pause_s * 1000))])
+
+    async def snapshot(self, model_ids: Sequence[str]) -> dict[str, Live]:
+        keys = [key for model_id in model_ids for key in _keys(model_id)]
+        rows = await self._scripts["snapshot"](keys=keys) if keys else []
+        return {
+            model_id: Live(in_flight=int(row[0]), paused_s=int(row[1]) / 1000, busy_s=int(row[2]) / 1000)
+            for model_id, row in zip(model_ids, rows, strict=True)
+        }
+
+    async def now_s(self) -> float:
+        """Redis time, in seconds."""
+        seconds, microseconds = await self._redis.time()
+        return float(seconds) + microseconds / 1e6
+
+    async def is_open(self) -> bool:
+        """False after Redis lost its state, until the counters were rebuilt."""
+        return bool(await self._redis.exists(GATE))
+
+    async def rebuild(self, models: Iterable[Model], leases: Iterable[LeaseLeft]) -> bool:
+        """Put back what is in flight and open the gate. False where somebody else was first."""
+        held: dict[str, list[Any]] = {}
+        for lease in leases:
+            held.setdefault(lease.model_id, []).extend([lease.reservation, int(lease.left_s * 1000)])
+        keys, arguments = [GATE], list[Any]()
+        rates_of: Mapping[str, Mapping[str, float]] = {model.id: _rates(model.limits) for model in models}
+        for model_id in sorted({*rates_of, *held}):
+            slots, rates_key, _pause = _keys(model_id)
+            keys += [slots, rates_key]
+            names, reservations = list(rates_of.get(model_id, ())), held.get(model_id, [])
+            arguments += [len(names), *names, len(reservations) // 2, *reservations]
+        return bool(await self._scripts["rebuild"](keys=keys, args=arguments))
+
+
+def reservation(job_id_hex: str, epoch: int) -> str:
+    """The name of a reservation: one per job and routing."""
+    return f"{job_id_hex}:{epoch}"
+
+
+def _rates(limits: Limits) -> dict[str, float]:
+    """Milliseconds that one unit of each limited rate takes."""
+    given = {"rpm": limits.rpm, "tpm": limits.tpm, "itpm": limits.itpm, "otpm": limits.otpm}
+    return {name: (WINDOW_MS + JITTER_MARGIN_MS) / rate for name, rate in given.items() if rate is not None}
+
+
+def _units(rates: Mapping[str, float], requests: int, tokens_in: int, tokens_out: int) -> list[int]:
+    units = {"rpm": requests, "tpm": tokens_in + tokens_out, "itpm": tokens_in, "otpm": tokens_out}
+    return [units[name] for name in rates]
+
+
+def _keys(model_id: str) -> tuple[str, str, str]:
+    return f"{PREFIX}:slots:{model_id}", f"{PREFIX}:rates:{model_id}", f"{PREFIX}:pause:{model_id}"
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

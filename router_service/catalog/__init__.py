@@ -1,0 +1,1 @@
+"""The models on offer: what they are, what they cost, what their providers allow."""

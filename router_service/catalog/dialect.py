@@ -1,0 +1,131 @@
+"""LiteLLM's YAML dialect as Pydantic models: what may stand in a catalog file. Our own keys are under `model_info.router`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, field_validator, model_validator
+
+Count = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Place = Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)*$")]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$")]
+Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,127}$")]
+Fallbacks = list[dict[Name, list[Name]]]
+
+
+class Section(BaseModel):
+    """A part of the file. A key that nobody knows is an error, not a wish."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Residency(Section):
+    inference: Place | list[Place]
+    storage: Place | list[Place]
+
+
+class SimulatedSection(Section):
+    latency_ms: Annotated[float, Field(ge=0)] = 0.0
+    jitter: Share = 0.0
+    failure_rate: Share = 0.0
+    failure: Literal["400", "401", "404", "408", "429", "500", "502", "503", "timeout"] = "500"
+    output_tokens: Count = 16
+    seed: int = 0
+
+
+class RouterKeys(Section):
+    """Our own keys of one model, all optional."""
+
+    quality: dict[str, Share] = {}
+    languages: list[str] = []
+    domains: list[str] = []
+    modalities: list[str] = []
+    features: list[str] = []
+    safety: str | None = None
+    data_residency: Residency | None = None
+    evidence: str | None = None
+    retention_days: Annotated[int, Field(ge=0)] | None = None
+    trains_on_data: bool | None = None
+    latency_ms_p50: Annotated[float, Field(gt=0)] | None = None
+    burst_s: Annotated[float, Field(ge=0)] | None = None
+    limit_group: str | None = None
+    batch_lane: bool | None = None
+    simulated: SimulatedSection | None = None
+
+
+class LitellmParams(Section):
+    model: Name
+    api_base: str | None = None
+    api_key: str | None = None
+    rpm: Rate | None = None
+    tpm: Rate | None = None
+    itpm: Rate | None = None
+    otpm: Rate | None = None
+    rpd: Rate | None = None
+    tpd: Rate | None = None
+    max_parallel_requests: Count | None = None
+    timeout: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    region_name: str | None = None
+    order: int = 0
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+    @field_validator("api_base")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None:
+            TypeAdapter(HttpUrl).validate_python(value)
+        return value
+
+
+class ModelInfo(Section):
+    id: Id | None = None
+    mode: Literal["chat"] = "chat"
+    base_model: str | None = None
+    input_cost_per_token: Price | None = None
+    output_cost_per_token: Price | None = None
+    max_input_tokens: Count | None = None
+    max_output_tokens: Count | None = None
+    supports_vision: bool | None = None
+    router: RouterKeys = RouterKeys()
+
+
+class ModelEntry(Section):
+    model_name: Name
+    litellm_params: LitellmParams
+    model_info: ModelInfo = ModelInfo()
+
+    @field_validator("model_name")
+    @classmethod
+    def _not_reserved(cls, value: str) -> str:
+        if value == "auto":
+            raise ValueError("'auto' is reserved: it asks the router to choose")
+        return value
+
+
+class RouterSettings(Section):
+    routing_strategy: str | None = None
+    fallbacks: Fallbacks = []
+    context_window_fallbacks: Fallbacks = []
+    content_policy_fallbacks: Fallbacks = []
+    default_fallbacks: list[Name] = []
+    allowed_fails: Annotated[int, Field(ge=0)] | None = None
+    cooldown_time: Annotated[float, Field(ge=0)] | None = None
+    num_retries: Annotated[int, Field(ge=0, le=20)] = 2
+    retry_policy: dict[str, int] | None = None
+
+
+class CatalogFile(Section):
+    """The whole file."""
+
+    model_list: Annotated[list[ModelEntry], Field(min_length=1)]
+    router_settings: RouterSettings = RouterSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("the file must be a mapping with the key `model_list`")  # noqa: TRY004 (Pydantic wants it)
+        return value

@@ -1,0 +1,1 @@
+"""Pure rules of a chat request and its answer."""

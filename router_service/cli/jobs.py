@@ -1,0 +1,129 @@
+"""explain: why a job went where it went, from what was stored when it was decided."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from router_service.cli import output
+from router_service.cli.client import Json
+from router_service.cli.session import JsonFlag, connect
+
+
+def explain(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB", show_default=False, help="job_...")],
+    json: JsonFlag = False,
+) -> None:
+    """A job's decisions with every candidate, its attempts, and its dead letters."""
+    with connect(context) as client:
+        told = client.explain(job)
+    if json:
+        output.print_json(told)
+        return
+    console = output.out_console()
+    console.print(f"{told['id']}: {output.safe_line(told['status'])}")
+    for decision in told["decisions"]:
+        console.print()
+        _print_decision(decision)
+    _print_attempts(told["attempts"])
+    _print_dead_letters(told["dead_letters"])
+
+
+def _print_decision(decision: Json) -> None:
+    rows = [_candidate_row(candidate, chosen=decision["model"]) for candidate in decision["candidates"]]
+    output.print_table(
+        ("", "candidate", "#cost", "#wait s", "#quality", "#score", "why not"),
+        rows,
+        title=output.safe_line(
+            f"Decision {decision['epoch']}, {stamp(decision['decided_at'])}: {decision['model'] or 'no model'}, "
+            f"{decision['reason']}  (policy {short(decision['policy'])}, catalog {short(decision['catalog'])})"
+        ),
+    )
+
+
+def _candidate_row(candidate: Json, *, chosen: str | None) -> tuple[object, ...]:
+    refused = ""
+    if not candidate["eligible"]:
+        bound = candidate["bound"]
+        refused = f"{candidate['reason']}" + ("" if bound is None else f" (bound: {output.as_json(bound)})")
+    return (
+        "→" if candidate["model"] == chosen else " ",
+        candidate["model"],
+        None if candidate["cost_usd"] is None else output.usd(candidate["cost_usd"]),
+        _number(candidate["wait_s"]),
+        _number(candidate["quality"]),
+        _number(candidate["score"]),
+        refused,
+    )
+
+
+def _print_attempts(attempts: list[Json]) -> None:
+    if not attempts:
+        return
+    output.out_console().print()
+    output.print_table(
+        ("#attempt", "model", "started", "#took s", "outcome", "#status", "error", "#in", "#out", "#cost"),
+        [_attempt_row(attempt) for attempt in attempts],
+        title="Attempts",
+    )
+
+
+def _attempt_row(attempt: Json) -> tuple[object, ...]:
+    return (
+        attempt["attempt"],
+        attempt["model"],
+        stamp(attempt["started_at"]),
+        _took(attempt),
+        attempt["outcome"],
+        attempt["status_code"],
+        output.safe_line(
+            ": ".join(part for part in (attempt["error_code"], attempt["error_message"]) if part), width=60
+        ),
+        attempt["input_tokens"],
+        attempt["output_tokens"],
+        output.usd(attempt["cost_usd"]),
+    )
+
+
+def _print_dead_letters(letters: list[Json]) -> None:
+    if not letters:
+        return
+    output.out_console().print()
+    output.print_table(
+        ("dead letter", "model", "#attempt", "state", "error", "created"),
+        [
+            (
+                letter["id"],
+                letter["model"],
+                letter["attempt"],
+                letter["state"],
+                output.safe_line(f"{letter['error_code']}: {letter['error_message']}", width=60),
+                stamp(letter["created_at"]),
+            )
+            for letter in letters
+        ],
+        title="Dead letters",
+    )
+
+
+def stamp(moment: object) -> str:
+    """A time as the service gives it: unix seconds, or text."""
+    return output.clock(moment) if isinstance(moment, int | float) else output.safe_line(moment or "-")
+
+
+def short(fingerprint: object) -> str:
+    """Enough of a hash to tell two apart."""
+    return str(fingerprint)[:12]
+
+
+def _took(attempt: Json) -> str | None:
+    start, end = attempt["started_at"], attempt["ended_at"]
+    if isinstance(start, int | float) and isinstance(end, int | float):
+        return f"{end - start:.2f}"
+    return None
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3g}"

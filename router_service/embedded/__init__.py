@@ -1,0 +1,1 @@
+"""Private Postgres, private Valkey and the processes of `waybill up`: no Docker, no services."""

@@ -1,0 +1,1 @@
+"""Pure rules of a job: its states, its ids, what it asks for."""

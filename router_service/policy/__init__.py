@@ -1,0 +1,1 @@
+"""What follows an outcome. Decides, never acts."""

@@ -1,0 +1,75 @@
+"""Hard constraints, one function each: a Rejection with the reason and the value that bound, or None.
+
+Unknown is not eligible: a model that does not say where it computes is out where a residency is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from router_service.catalog.models import Model
+    from router_service.jobs.spec import JobSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """Why a model is out, and the model's value that was not enough."""
+
+    reason: str
+    bound: Any = None
+
+
+def not_excluded(spec: JobSpec, model: Model) -> Rejection | None:
+    return Rejection(reason="failed_before") if model.id in spec.excluded else None
+
+
+def in_residency(spec: JobSpec, model: Model) -> Rejection | None:
+    """Both the place of inference and that of storage must be the asked one, and no other."""
+    if spec.residency is None:
+        return None
+    if model.residency is None:
+        return Rejection(reason="residency_unknown", bound=spec.residency)
+    places = model.residency.inference | model.residency.storage
+    if places != {spec.residency}:
+        return Rejection(reason="residency", bound=sorted(places))
+    return None
+
+
+def has_features(spec: JobSpec, model: Model) -> Rejection | None:
+    missing = sorted(set(spec.features) - model.features)
+    return Rejection(reason="missing_feature", bound=missing) if missing else None
+
+
+def fits_window(spec: JobSpec, model: Model) -> Rejection | None:
+    if model.max_input_tokens is not None and spec.tokens_in > model.max_input_tokens:
+        return Rejection(reason="context_window", bound=model.max_input_tokens)
+    return None
+
+
+def fits_output(spec: JobSpec, model: Model) -> Rejection | None:
+    if model.max_output_tokens is not None and (spec.tokens_out or 0) > model.max_output_tokens:
+        return Rejection(reason="max_output_tokens", bound=model.max_output_tokens)
+    return None
+
+
+def good_enough(spec: JobSpec, model: Model) -> Rejection | None:
+    if spec.quality is None:
+        return None
+    quality = model.expected_quality()
+    if quality is None:
+        return Rejection(reason="quality_unknown", bound=spec.quality)
+    return Rejection(reason="quality", bound=quality) if quality < spec.quality else None
+
+
+CONSTRAINTS: tuple[Callable[[JobSpec, Model], Rejection | None], ...] = (
+    not_excluded,
+    in_residency,
+    has_features,
+    fits_window,
+    fits_output,
+    good_enough,
+)

@@ -1,0 +1,33 @@
+"""The catalogs that were ever in force; the newest rules, on every machine."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from router_service.catalog.load import build_catalog, content_hash, without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from router_service.catalog.models import Catalog
+    from router_service.store.session import Session
+
+
+async def publish(session: Session, document: Mapping[str, Any], *, source: str) -> Catalog:
+    """Check a document and put it in force, without its secrets. Raises CatalogError and changes nothing where it is wrong."""
+    catalog = build_catalog(document, source=source)
+    await session.rows(
+        "catalog_publish",
+        hash=content_hash(document),
+        document=json.dumps(without_secrets(document), default=str),
+    )
+    return catalog
+
+
+async def newer_than(session: Session, version: int) -> tuple[int, Catalog] | None:
+    """The catalog in force and its version, where that is newer than `version` (0: any)."""
+    row = await session.row("catalog_newest", known=version)
+    if row is None:
+        return None
+    return row.version, build_catalog(row.document, source=f"catalog version {row.version}")

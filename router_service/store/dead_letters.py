@@ -1,0 +1,132 @@
+"""Dead letters: the evidence of a model that gave up on a job, and what became of the job then."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from router_service.jobs.spec import RoutableJob, lane_of
+from router_service.jobs.states import JobState
+from router_service.store.calls import Ticket, tickets_json
+from router_service.store.dispatch import evidence, spec_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from sqlalchemy import Row
+
+    from router_service.jobs.spec import JobSpec
+    from router_service.routing.decision import Decision
+    from router_service.store.session import Session
+
+POISON = "lease_expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadJob:
+    """A job that its last model gave up on. `job.spec.excluded` has that model already. A poison job gets no other model."""
+
+    job: RoutableJob
+    tenant_id: str
+    poison: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which parked dead letters: by id, or all that match every filter given."""
+
+    ids: tuple[UUID, ...] | None = None
+    model: str | None = None
+    code: str | None = None
+    batch_id: UUID | None = None
+
+
+async def load(session: Session, tickets: Iterable[Ticket]) -> Sequence[DeadJob]:
+    """The dead jobs of a ticket, locked; those that somebody else has are skipped."""
+    return [
+        DeadJob(
+            job=RoutableJob(id=row.id, epoch=row.epoch, spec=spec_of(row, excluded=[*row.excluded, row.model_id])),
+            tenant_id=row.tenant_id,
+            poison=row.error_code == POISON,
+        )
+        for row in await session.rows("dead_load", tickets=tickets_json(tickets))
+    ]
+
+
+async def settle(session: Session, verdicts: Sequence[tuple[DeadJob, Decision]]) -> int:
+    """DEAD -> QUEUED where the decision found another model, else DEAD -> FAILED, parked. How many were queued."""
+    rows = [
+        {
+            "id": str(dead.job.id),
+            "epoch": dead.job.epoch,
+            "state": JobState.FAILED if dead.poison or decision.model_id is None else JobState.QUEUED,
+            "lane": lane_of(dead.job.spec, tenant_id=dead.tenant_id),
+            "excluded": dead.job.spec.excluded,
+        }
+        | evidence(decision)
+        for dead, decision in sorted(verdicts, key=lambda each: each[0].job.id)
+    ]
+    moved = await session.rows("dead_settle", rows=json.dumps(rows))
+    return sum(row.state == JobState.QUEUED for row in moved)
+
+
+async def listed(
+    session: Session,
+    *,
+    tenant_id: str,
+    most: int,
+    selection: Selection,
+    after: UUID | None = None,
+    state: str | None = None,
+) -> Sequence[Row[Any]]:
+    """A page, newest first. `selection.ids` may name one."""
+    return await session.rows(
+        "dead_list",
+        tenant_id=tenant_id,
+        most=most,
+        id=selection.ids[0] if selection.ids else None,
+        after=after,
+        state=state,
+        model=selection.model,
+        code=selection.code,
+        batch_id=selection.batch_id,
+    )
+
+
+async def replay(session: Session, *, tenant_id: str, selection: Selection, to_model: str | None, most: int) -> int:
+    """FAILED -> QUEUED for up to `most` parked letters, on the model asked for at first or on `to_model`. How many."""
+    rows = [
+        {
+            "id": str(row.id),
+            "letter_id": str(row.letter_id),
+            "epoch": row.epoch,
+            "model": (model := to_model or row.model),
+            "lane": lane_of(_with_model(row, model), tenant_id=tenant_id),
+        }
+        for row in await _parked(session, tenant_id=tenant_id, selection=selection, most=most)
+    ]
+    return len(await session.rows("dead_replay", rows=json.dumps(rows)))
+
+
+async def discard(session: Session, *, tenant_id: str, selection: Selection, most: int) -> int:
+    """Let up to `most` parked letters go; their jobs stay failed. How many."""
+    parked = await _parked(session, tenant_id=tenant_id, selection=selection, most=most)
+    return len(await session.rows("dead_discard", tenant_id=tenant_id, ids=[row.letter_id for row in parked]))
+
+
+async def _parked(session: Session, *, tenant_id: str, selection: Selection, most: int) -> Sequence[Row[Any]]:
+    return await session.rows(
+        "dead_parked",
+        tenant_id=tenant_id,
+        ids=list(selection.ids) if selection.ids is not None else None,
+        model=selection.model,
+        code=selection.code,
+        batch_id=selection.batch_id,
+        most=most,
+    )
+
+
+def _with_model(row: Row[Any], model: str) -> JobSpec:
+    return replace(spec_of(row, excluded=()), model=model)

@@ -1,0 +1,130 @@
+"""Jobs as their owners see them: accept, read, cancel."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from router_service.jobs.spec import lane_of
+from router_service.jobs.states import TERMINAL, JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Row
+
+    from router_service.jobs.spec import JobSpec
+    from router_service.store.session import Session
+
+COPY_JOBS = (
+    "COPY jobs (id, tenant_id, batch_id, line, custom_id, endpoint, model, lane, priority, tokens_in, tokens_out,"
+    " features, residency, quality, deadline, metadata) FROM STDIN"
+)
+COPY_INPUTS = "COPY job_inputs (job_id, body) FROM STDIN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJob:
+    """A job about to be accepted. `body` is the request for the provider, as one line of JSON."""
+
+    id: UUID
+    tenant_id: str
+    endpoint: str
+    spec: JobSpec
+    body: str
+    priority: int = 0
+    deadline: datetime | None = None
+    metadata: Mapping[str, Any] | None = None
+    batch_id: UUID | None = None
+    line: int | None = None
+    custom_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A job that left a state in which it held a reservation (`epoch`, `model_id`), and the state it left."""
+
+    id: UUID
+    epoch: int
+    model_id: str | None
+    left: JobState
+
+
+async def accept(session: Session, jobs: Sequence[NewJob]) -> None:
+    """Store jobs and their inputs. They are durable when the transaction commits."""
+    await session.copy(COPY_JOBS, [_row(job) for job in jobs])
+    await session.copy(COPY_INPUTS, [(job.id, job.body) for job in jobs])
+
+
+async def get(session: Session, job_id: UUID, *, tenant_id: str) -> Row[Any] | None:
+    """A job with its result, or None where the tenant has no such job."""
+    return await session.row("job_get", id=job_id, tenant_id=tenant_id)
+
+
+async def is_terminal(session: Session, job_id: UUID, *, tenant_id: str) -> bool | None:
+    """None where the tenant has no such job."""
+    row = await session.row("job_state", id=job_id, tenant_id=tenant_id)
+    return None if row is None else JobState(row.state) in TERMINAL
+
+
+async def listed(
+    session: Session,
+    *,
+    tenant_id: str,
+    most: int,
+    before: UUID | None,
+    state: str | None,
+    batch_id: UUID | None,
+    model: str | None,
+) -> Sequence[Row[Any]]:
+    """At most `most` jobs, newest first, older than `before`."""
+    return await session.rows(
+        "job_list", tenant_id=tenant_id, most=most, before=before, state=state, batch_id=batch_id, model=model
+    )
+
+
+async def cancel(session: Session, job_id: UUID, *, tenant_id: str) -> Moved | None:
+    """Cancel a job, running or not. None where it is terminal, or not the tenant's."""
+    row = await session.row("job_cancel", id=job_id, tenant_id=tenant_id)
+    return moved(row) if row else None
+
+
+async def explain(session: Session, job_id: UUID) -> Row[Any]:
+    """`decisions`, `attempts` and `dead_letters`, each a list of objects in order."""
+    row = await session.row("job_explain", id=job_id)
+    assert row is not None, "a SELECT of subqueries has one row"  # noqa: S101
+    return row
+
+
+async def live_depths(session: Session) -> Sequence[Row[Any]]:
+    """Live jobs as rows of (state, model, jobs)."""
+    return await session.rows("queue_depths")
+
+
+def moved(row: Row[Any]) -> Moved:
+    return Moved(id=row.id, epoch=row.epoch, model_id=row.model_id, left=JobState(row.state))
+
+
+def _row(job: NewJob) -> tuple[Any, ...]:
+    spec = job.spec
+    return (
+        job.id,
+        job.tenant_id,
+        job.batch_id,
+        job.line,
+        job.custom_id,
+        job.endpoint,
+        spec.model,
+        lane_of(spec, tenant_id=job.tenant_id),
+        job.priority,
+        spec.tokens_in,
+        spec.tokens_out,
+        list(spec.features),
+        spec.residency,
+        spec.quality,
+        job.deadline,
+        json.dumps(job.metadata) if job.metadata else None,
+    )

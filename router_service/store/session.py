@@ -1,0 +1,114 @@
+"""The database connection and the only commit: a transaction ends at the edge that began it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from router_service.errors import SettingsError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from psycopg import AsyncConnection as PsycopgConnection
+    from sqlalchemy import URL, Row, TextClause
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@cache
+def statement(name: str) -> TextClause:
+    """The statement in `queries/<name>.sql`."""
+    return text(resources.files("router_service.store").joinpath("queries", f"{name}.sql").read_text())
+
+
+def driver_url(database_url: str) -> URL:
+    """SQLAlchemy's URL, over psycopg 3, for a `postgresql://` URL. Raises SettingsError on any other kind."""
+    if not database_url:
+        raise SettingsError(
+            "WAYBILL_DATABASE_URL is not set; give postgresql://user:password@host/database, or use `waybill up`"
+        )
+    scheme, separator, rest = database_url.partition("://")
+    if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
+        raise SettingsError("WAYBILL_DATABASE_URL must start with postgresql://")
+    return make_url(f"postgresql+psycopg://{rest}")
+
+
+class Database:
+    """A pool of connections. Open one per process; close it when the process ends."""
+
+    def __init__(self, database_url: str, *, pool: int = 5, name: str = "waybill") -> None:
+        self._engine = create_async_engine(
+            driver_url(database_url),
+            pool_size=pool,
+            max_overflow=0,
+            pool_timeout=30,
+            pool_pre_ping=False,
+            hide_parameters=True,  # an error's text must not carry a prompt into a log
+            connect_args={"application_name": name, "connect_timeout": 10, "prepare_threshold": 3},
+        )
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Session]:
+        """One transaction: committed when the block ends well, rolled back when it raises.
+
+        Raises UnavailableError where the database cannot be reached or the connection broke.
+        """
+        try:
+            async with self._engine.begin() as connection:
+                yield Session(connection)
+        except DBAPIError as error:
+            if error.connection_invalidated or _is_unavailable(error):
+                raise UnavailableError("postgres", f"the database is not available: {_first_line(error)}") from error
+            raise
+        except PoolTimeoutError as error:
+            raise UnavailableError("postgres", "no database connection became free in 30 s") from error
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+class Session:
+    """What a store function works with: one connection inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def rows(self, query: str, /, **parameters: Any) -> Sequence[Row[Any]]:
+        """Run `queries/<query>.sql` and fetch all rows."""
+        return (await self._connection.execute(statement(query), parameters)).all()
+
+    async def row(self, query: str, /, **parameters: Any) -> Row[Any] | None:
+        return (await self._connection.execute(statement(query), parameters)).first()
+
+    async def copy(self, command: str, rows: Sequence[Sequence[Any]]) -> None:
+        """COPY rows in, with `command` such as `COPY t (a, b) FROM STDIN`."""
+        async with (await self.driver()).cursor() as cursor, cursor.copy(command) as copy:
+            for row in rows:
+                await copy.write_row(row)
+
+    async def driver(self) -> PsycopgConnection[Any]:
+        """The psycopg connection beneath, for COPY."""
+        raw = await self._connection.get_raw_connection()
+        return cast("PsycopgConnection[Any]", raw.driver_connection)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        async with self._connection.begin_nested():
+            yield
+
+
+def _is_unavailable(error: DBAPIError) -> bool:
+    """Connection failures (SQLSTATE class 08) and an operator's shutdown (57P01 to 57P03)."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state.startswith("08") or state in {"57P01", "57P02", "57P03"}
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]

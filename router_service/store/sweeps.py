@@ -1,0 +1,77 @@
+"""What the janitor mends. Every sweep is compare-and-set over rows that nobody else holds, so that two janitors do no harm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from router_service.jobs.states import JobState
+from router_service.store.jobs import Moved, moved
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from router_service.store.session import Session
+
+MOST = 1000
+POISON_LEASES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningLease:
+    """A call in flight as the database knows it."""
+
+    job_id: UUID
+    epoch: int
+    model_id: str
+    left_s: float
+
+
+async def expired_leases(session: Session, *, lease_s: float) -> Sequence[Moved]:
+    """RUNNING -> RETRY_WAIT, or DEAD at the third lost lease. `left` holds the new state here: the caller rings for the dead."""
+    rows = await session.rows("sweep_leases", lease_s=lease_s, most=MOST, poison=POISON_LEASES)
+    return [moved(row) for row in rows]
+
+
+async def stale_routed(session: Session, *, stale_s: float) -> Sequence[Moved]:
+    """ROUTED -> QUEUED where the ticket was lost."""
+    rows = await session.rows("sweep_routed", stale_s=stale_s, most=MOST)
+    return [Moved(id=row.id, epoch=row.epoch, model_id=row.model_id, left=JobState.ROUTED) for row in rows]
+
+
+async def due_retries(session: Session) -> int:
+    """RETRY_WAIT -> QUEUED. How many."""
+    return len(await session.rows("sweep_due", most=MOST))
+
+
+async def next_due_s(session: Session) -> float | None:
+    """Seconds until the next retry is due; None where none waits."""
+    row = await session.row("sweep_next_due")
+    return row.left_s if row else None
+
+
+async def lost_dead_letters(session: Session, *, stale_s: float) -> Sequence[Moved]:
+    """DEAD jobs whose ticket must have been lost."""
+    rows = await session.rows("sweep_dead", stale_s=stale_s, most=MOST)
+    return [Moved(id=row.id, epoch=row.epoch, model_id=row.model_id, left=JobState.DEAD) for row in rows]
+
+
+async def passed_deadlines(session: Session) -> Sequence[Moved]:
+    """QUEUED, ROUTED, RETRY_WAIT or DEAD -> EXPIRED."""
+    return [moved(row) for row in await session.rows("sweep_deadlines", most=MOST)]
+
+
+async def cancel_batches(session: Session, *, batch_id: UUID | None = None) -> Sequence[Moved]:
+    """Everything in cancelled batches that is not running -> CANCELLED."""
+    return [moved(row) for row in await session.rows("sweep_cancelling", batch_id=batch_id)]
+
+
+async def unticketed(session: Session) -> int:
+    """After the loss of the broker: ROUTED -> QUEUED. How many."""
+    return len(await session.rows("sweep_unticketed"))
+
+
+async def running_leases(session: Session) -> Sequence[RunningLease]:
+    rows = await session.rows("running_leases")
+    return [RunningLease(job_id=row.id, epoch=row.epoch, model_id=row.model_id, left_s=row.left_s) for row in rows]

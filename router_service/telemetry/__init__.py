@@ -1,0 +1,1 @@
+"""Logs and metrics. Neither ever holds a prompt, an answer or a secret."""

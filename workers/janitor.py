@@ -1,0 +1,160 @@
+"""The janitor: mends what a crash leaves behind, wakes what is due, ends batches. Two of them do no harm."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+from router_service.capacity.connection import unavailable
+from router_service.capacity.limiter import LeaseLeft, reservation
+from router_service.errors import UnavailableError
+from router_service.jobs.ids import RANDOM_BYTES, new_id
+from router_service.jobs.states import JobState
+from router_service.store import batches, sweeps
+from router_service.telemetry.logs import logger
+from router_service.tickets import DEAD_LETTER_TASK, Message, Ticket, dead_letter_queue
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from router_service.store.jobs import Moved
+    from workers.runtime import Runtime
+
+log = logger(__name__)
+LOST_LETTER_S = 10.0
+BATCH_SWEEP_S = 0.2
+RETRY_SWEEP_S = 0.2
+
+
+class Janitor:
+    """Each sweep is its own loop, so that one that waits for a dependency does not hold up the others."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    async def open(self) -> None:
+        await self._runtime.open()
+        tick_s = self._runtime.settings.tick_s
+        for interval_s, step in (
+            (tick_s, self.mend_counters),
+            (tick_s, self.take_over_leases),
+            (tick_s, self.reissue_tickets),
+            (RETRY_SWEEP_S, self.queue_due_retries),
+            (LOST_LETTER_S / 2, self.resend_dead_letters),
+            (tick_s, self.expire),
+            (tick_s, self.cancel),
+            (BATCH_SWEEP_S, self.end_batches),
+        ):
+            self._runtime.every(interval_s, step, name=step.__name__)
+
+    async def drain(self) -> None:
+        """Sweeps are short; what is cut off rolls back."""
+
+    async def close(self) -> None:
+        await self._runtime.close()
+
+    async def mend_counters(self) -> None:
+        """After Redis lost its state: queue every routed job again, rebuild what is in flight, open the gate.
+
+        Until then admission stays shut. The order matters: tickets are stale before new ones can be made.
+        """
+        with unavailable():
+            if await self._runtime.limiter.is_open():
+                return
+        async with self._runtime.database.transaction() as session:
+            requeued = await sweeps.unticketed(session)
+        async with self._runtime.database.transaction() as session:
+            running = await sweeps.running_leases(session)
+        lease_s = self._runtime.settings.lease_s
+        leases = [
+            LeaseLeft(
+                model_id=each.model_id,
+                reservation=reservation(each.job_id.hex, each.epoch),
+                left_s=each.left_s + lease_s,
+            )
+            for each in running
+        ]
+        with unavailable():
+            first = await self._runtime.limiter.rebuild(self._runtime.offer.catalog.models, leases)
+        log.warning("live counters rebuilt", requeued=requeued, in_flight=len(leases), first=first)
+        await self._runtime.ring()
+
+    async def take_over_leases(self) -> None:
+        async with self._runtime.database.transaction() as session:
+            moved = await sweeps.expired_leases(session, lease_s=self._runtime.settings.lease_s)
+        if not moved:
+            return
+        log.warning("calls taken over from silent workers", count=len(moved))
+        await self._release(moved)
+        await self._send_dead_letters([each for each in moved if each.left is JobState.DEAD])
+
+    async def reissue_tickets(self) -> None:
+        async with self._runtime.database.transaction() as session:
+            moved = await sweeps.stale_routed(session, stale_s=self._runtime.settings.routed_stale_s)
+        if moved:
+            log.warning("jobs queued again whose tickets were not taken", count=len(moved))
+            await self._release(moved)
+            await self._runtime.ring()
+
+    async def queue_due_retries(self) -> None:
+        async with self._runtime.database.transaction() as session:
+            due = await sweeps.due_retries(session)
+        if due:
+            await self._runtime.ring()
+
+    async def resend_dead_letters(self) -> None:
+        async with self._runtime.database.transaction() as session:
+            lost = await sweeps.lost_dead_letters(session, stale_s=LOST_LETTER_S)
+        if lost:
+            log.warning("dead letters sent again", count=len(lost))
+            await self._send_dead_letters(lost)
+
+    async def expire(self) -> None:
+        async with self._runtime.database.transaction() as session:
+            moved = await sweeps.passed_deadlines(session)
+        if moved:
+            log.info("jobs expired", count=len(moved))
+            await self._release([each for each in moved if each.left is JobState.ROUTED])
+
+    async def cancel(self) -> None:
+        async with self._runtime.database.transaction() as session:
+            moved = await sweeps.cancel_batches(session)
+        await self._release([each for each in moved if each.left is JobState.ROUTED])
+
+    async def end_batches(self) -> None:
+        while True:
+            async with self._runtime.database.transaction() as session:
+                ended = await batches.end_one(session, new_id=_new_id)
+            if ended is None:
+                return
+            log.info("batch ended", batch=str(ended))
+
+    async def _release(self, moved: Sequence[Moved]) -> None:
+        """Give back the slots of jobs that left a model. Where that fails they expire by themselves."""
+        by_model: dict[str, list[str]] = {}
+        for each in moved:
+            by_model.setdefault(each.model_id or "", []).append(reservation(each.id.hex, each.epoch))
+        for model_id, reservations in by_model.items():
+            try:
+                with unavailable():
+                    await self._runtime.limiter.release(model_id, reservations)
+            except UnavailableError as error:
+                log.warning("reservations are left to expire", model=model_id, error=str(error))
+
+    async def _send_dead_letters(self, dead: Sequence[Moved]) -> None:
+        messages = [
+            Message(
+                queue=dead_letter_queue(each.model_id or ""),
+                task=DEAD_LETTER_TASK,
+                tickets=[Ticket(job_id=each.id, epoch=each.epoch)],
+            )
+            for each in dead
+        ]
+        if messages:
+            await self._runtime.publisher.publish(messages)
+
+
+def _new_id() -> UUID:
+    return new_id(now_ms=time.time_ns() // 1_000_000, random=os.urandom(RANDOM_BYTES))

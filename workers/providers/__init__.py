@@ -1,0 +1,1 @@
+"""Adapters: one per way of reaching a model."""

@@ -1,0 +1,1 @@
+"""Models that run here, without key or network: extractive summarization."""
