@@ -43,14 +43,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
     parser.add_argument("role", choices=["router", "provider", "dead-letter", "janitor", "flower"])
     parser.add_argument("--name", help="unique among live workers; made up where it is not given")
-    parser.add_argument("--port", type=int, default=5555, help="Flower's port on the loopback interface")
+    parser.add_argument("--address", default="127.0.0.1", help="where Flower listens; another one only in a container")
+    parser.add_argument("--port", type=int, default=5555, help="Flower's port")
     given = parser.parse_args(arguments)
     try:
         settings = settings_module.load()
         logs.configure(level=settings.log_level, style=settings.log_format, role=given.role)
         name = given.name or f"{given.role}-{secrets.token_hex(4)}"
         if given.role == "flower":
-            return run_flower(make_app(settings), port=given.port, password=os.environ.get("WAYBILL_FLOWER_PASSWORD"))
+            password = os.environ.get("WAYBILL_FLOWER_PASSWORD")
+            return run_flower(make_app(settings), address=given.address, port=given.port, password=password)
         if given.role == "janitor":
             asyncio.run(_run_janitor(settings, name))
             return 0

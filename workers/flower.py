@@ -1,4 +1,4 @@
-"""Flower on the loopback interface: read-only, behind a password, with every queue on its broker page."""
+"""Flower, on the loopback interface unless told otherwise: read-only, behind a password, with every queue on its broker page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from router_service.errors import SettingsError
 USER = "waybill"
 
 
-def run_flower(app: Any, *, port: int, password: str | None) -> int:
+def run_flower(app: Any, *, address: str, port: int, password: str | None) -> int:
     """Serve until stopped. Raises SettingsError without a password: Flower shows every job's id and can be asked for metrics."""
     if not password:
         raise SettingsError("WAYBILL_FLOWER_PASSWORD is not set; Flower does not start without a password")
@@ -19,7 +19,7 @@ def run_flower(app: Any, *, port: int, password: str | None) -> int:
     app.start(
         argv=[
             "flower",
-            "--address=127.0.0.1",
+            f"--address={address}",
             f"--port={port}",
             "--read_only=true",
             "--max_tasks=5000",

@@ -37,14 +37,16 @@ RETRY_WRITE_S = 0.5
 
 @dataclass(slots=True)
 class InFlight:
-    """A call under way. `cut`: the shutdown does not wait for it any longer."""
+    """A call under way. `cut`: the shutdown does not wait for it any longer; `ended`: only its end is left to write."""
 
     claim: Claim
     task: asyncio.Task[None]
     cut: bool = False
+    ended: bool = False
 
     def cut_off(self) -> None:
-        if not self.cut:
+        """Stop the call and give the job back. What has ended is written to the end."""
+        if not self.cut and not self.ended:
             self.cut = True
             self.task.cancel()
 
@@ -59,7 +61,7 @@ class ProviderWorker:
         self._claims = Batcher(self._claim)
         self._finishes = Batcher(self._finish)
         self._settlements = Batcher(self._settle)
-        self._in_flight: dict[UUID, InFlight] = {}
+        self._in_flight: dict[tuple[UUID, int], InFlight] = {}
         self._tickets = 0
         self._clock_offset_s = 0.0
 
@@ -98,27 +100,29 @@ class ProviderWorker:
             log.info("stale tickets were dropped", count=len(tickets) - len(claims))
         for claim in claims:
             task = asyncio.create_task(self._one(claim, start_ms=tickets[claim.id].start_ms))
-            self._in_flight[claim.id] = InFlight(claim=claim, task=task)
-        ends = await asyncio.gather(*(self._in_flight[claim.id].task for claim in claims), return_exceptions=True)
+            self._in_flight[claim.id, claim.attempt] = InFlight(claim=claim, task=task)
+        tasks = [self._in_flight[claim.id, claim.attempt].task for claim in claims]
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
         for claim, end in zip(claims, ends, strict=True):
             if isinstance(end, Exception):
                 log.error("a call could not be ended; its lease will expire", job=str(claim.id), exc_info=end)
 
     async def _one(self, claim: Claim, *, start_ms: int) -> None:
-        """One call from claim to settlement. A call cut off by the shutdown is given back; a lost one is left alone."""
+        """One call from claim to settlement. What the shutdown cuts off is given back; a lost call only settles."""
         try:
             model = self._runtime.offer.catalog.by_id.get(claim.model_id)
             try:
                 await asyncio.sleep(max(0.0, start_ms / 1000 - time.time() - self._clock_offset_s) if start_ms else 0)
                 outcome = await self._ask(claim, model)
             except asyncio.CancelledError:
-                if not self._in_flight[claim.id].cut:
-                    return
-                await self._end(claim, model, outcome=None)
+                if self._in_flight[claim.id, claim.attempt].cut:
+                    await self._end(claim, model, outcome=None)
+                elif model is not None:
+                    await self._settlements.submit((model, _usage(claim, model, None, self._policy)))
                 return
             await self._end(claim, model, outcome=outcome)
         finally:
-            self._in_flight.pop(claim.id, None)
+            self._in_flight.pop((claim.id, claim.attempt), None)
 
     async def _ask(self, claim: Claim, model: Model | None) -> Outcome:
         if model is None:
@@ -137,6 +141,7 @@ class ProviderWorker:
 
     async def _end(self, claim: Claim, model: Model | None, *, outcome: Outcome | None) -> None:
         """Store the end of a call (`outcome` None: given back), then settle, then tell whom it concerns."""
+        self._in_flight[claim.id, claim.attempt].ended = True
         finish = _returned(claim) if outcome is None else self._finish_of(claim, model, outcome)
         fate = await self._finishes.submit(finish)
         if fate is Fate.STALE:
@@ -208,20 +213,18 @@ class ProviderWorker:
 
     async def _renew(self) -> None:
         """Prolong the leases of all calls in flight; stop those that are no longer ours."""
-        flights = {job_id: flight for job_id, flight in self._in_flight.items() if not flight.cut}
+        flights = {call: flight for call, flight in self._in_flight.items() if not flight.cut}
         if not flights:
             return
         lease_s = self._runtime.settings.lease_s
         async with self._runtime.database.transaction() as session:
-            held = await calls.renew(
-                session, [(job_id, flight.claim.attempt) for job_id, flight in flights.items()], lease_s=lease_s
-            )
+            held = await calls.renew(session, flights.keys(), lease_s=lease_s)
         by_model: dict[str, list[str]] = {}
-        for job_id, flight in flights.items():
-            if job_id in held:
+        for (job_id, attempt), flight in flights.items():
+            if (job_id, attempt) in held:
                 name = reservation(job_id.hex, flight.claim.epoch)
                 by_model.setdefault(flight.claim.model_id, []).append(name)
-            elif job_id in self._in_flight:
+            elif not flight.ended:
                 flight.task.cancel()
         with unavailable():
             for model_id, reservations in by_model.items():

@@ -23,8 +23,6 @@ from workers.batcher import Batcher
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from redis.asyncio import Redis
-
     from router_service.catalog.models import Catalog
     from router_service.settings import Settings
 
@@ -52,7 +50,6 @@ class Runtime:
         self.doorbell: Doorbell
         self.publisher: Publisher
         self.offer: Offer
-        self._redis: Redis
         self._presence: Presence
         self._loops: list[asyncio.Task[None]] = []
         self._followers: list[Callable[[Catalog], None]] = []

@@ -133,7 +133,8 @@ def report_problems(batch: Json) -> None:
     if len(problems) > SHOWN_PROBLEMS:
         output.say(f"... and {len(problems) - SHOWN_PROBLEMS} more")
     counts = batch.get("request_counts") or {}
-    output.say(f"{batch['id']}: {batch['status']}, {counts.get('failed', 0)} of {counts.get('total', 0)} jobs failed")
+    failed = f"{counts['failed']} of {counts['total']} jobs failed" if counts.get("total") else "no job was started"
+    output.say(f"{batch['id']}: {batch['status']}, {failed}")
     if batch.get("error_file_id"):
         output.say(f"`waybill results {batch['id']} --errors` shows them")
 

@@ -192,7 +192,8 @@ def _summarize_packages(client: ApiClient, folder: Path, *, limit: int | None) -
 
 
 def _report(client: ApiClient, summaries: Sequence[Summary], *, batches: Sequence[str], results: Path) -> bool:
-    jobs = [job for batch_id in batches for job in client.jobs(batch_id=batch_id)]
+    # A list leaves the results out, and the cost stands in the result.
+    jobs = [client.job(job["id"]) for batch_id in batches for job in client.jobs(batch_id=batch_id)]
     letters = [letter for batch_id in batches for letter in client.dead_letters({"model": FLAKY, "batch_id": batch_id})]
     tallies = tally(jobs)
     output.print_table(

@@ -44,17 +44,18 @@ def _print_decision(decision: Json) -> None:
 
 
 def _candidate_row(candidate: Json, *, chosen: str | None) -> tuple[object, ...]:
+    """A model that was refused has a reason and no numbers, or only those that were known by then."""
     refused = ""
     if not candidate["eligible"]:
-        bound = candidate["bound"]
+        bound = candidate.get("bound")
         refused = f"{candidate['reason']}" + ("" if bound is None else f" (bound: {output.as_json(bound)})")
     return (
         "→" if candidate["model"] == chosen else " ",
         candidate["model"],
-        None if candidate["cost_usd"] is None else output.usd(candidate["cost_usd"]),
-        _number(candidate["wait_s"]),
-        _number(candidate["quality"]),
-        _number(candidate["score"]),
+        output.usd(candidate.get("cost_usd")),
+        _number(candidate.get("wait_s")),
+        _number(candidate.get("quality")),
+        _number(candidate.get("score")),
         refused,
     )
 

@@ -14,7 +14,7 @@ import re
 import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 # C0 without tab and newline, DEL and C1, marks and overrides of direction, line separators, lone surrogates.
 UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-PIPED_WIDTH = 160
+IDENTIFIER = re.compile(r"(batch|job|dl)_\w+")
+PIPED_WIDTH = 400  # nothing is cut for a reader that is no screen
 
 
 def safe_text(text: object) -> str:
@@ -86,8 +87,11 @@ def progress_console() -> Console:
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A table of safe text. A column whose name starts with `#` holds numbers: it stands on the right."""
     table = Table(box=None, pad_edge=False, header_style="bold", highlight=False, show_header=any(columns))
-    for name in columns:
-        table.add_column(name.removeprefix("#"), justify="right" if name.startswith("#") else "left")
+    for index, name in enumerate(columns):
+        # An id is there to be copied: other columns give way to it on a narrow screen.
+        ids = (len(str(row[index])) for row in rows if IDENTIFIER.fullmatch(str(row[index])))
+        justify: Literal["left", "right"] = "right" if name.startswith("#") else "left"
+        table.add_column(name.removeprefix("#"), justify=justify, min_width=max(ids, default=None))
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     return table
@@ -148,6 +152,6 @@ def _cell(value: object) -> str:
 
 def _console(*, stderr: bool) -> Console:
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
+    if not console.is_terminal:
         console.width = PIPED_WIDTH
     return console

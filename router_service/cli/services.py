@@ -110,9 +110,15 @@ def janitor(context: typer.Context) -> None:
     _become(context, Role.JANITOR)
 
 
-def flower(context: typer.Context, port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5555) -> None:
+def flower(
+    context: typer.Context,
+    address: Annotated[
+        str, typer.Option("--address", help="Where it listens. Its /metrics asks for no password: loopback is right.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 5555,
+) -> None:
     """Flower, to look at the queues."""
-    _become(context, Role.FLOWER, "--port", str(port))
+    _become(context, Role.FLOWER, "--address", address, "--port", str(port))
 
 
 def migrate(context: typer.Context, json: JsonFlag = False) -> None:

@@ -103,10 +103,10 @@ async def finish(session: Session, finishes: Sequence[Finish]) -> dict[tuple[UUI
     return {(row.id, row.attempt): Fate(row.fate) for row in await session.rows("job_finish", rows=rows)}
 
 
-async def renew(session: Session, calls: Iterable[tuple[UUID, int]], *, lease_s: float) -> set[UUID]:
-    """Prolong the leases of (job, attempt). The ids that are still this worker's."""
+async def renew(session: Session, calls: Iterable[tuple[UUID, int]], *, lease_s: float) -> set[tuple[UUID, int]]:
+    """Prolong the leases of (job, attempt). Those that are still this worker's."""
     rows = json.dumps([{"id": str(job_id), "attempt": attempt} for job_id, attempt in sorted(calls)])
-    return {row.id for row in await session.rows("job_renew", rows=rows, lease_s=lease_s)}
+    return {(row.id, row.attempt) for row in await session.rows("job_renew", rows=rows, lease_s=lease_s)}
 
 
 def tickets_json(tickets: Iterable[Ticket]) -> str:

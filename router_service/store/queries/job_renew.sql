@@ -7,4 +7,4 @@ WITH given AS (
 )
 UPDATE jobs j SET lease_until = now() + make_interval(secs => :lease_s)
 FROM locked l WHERE j.id = l.id
-RETURNING j.id
+RETURNING j.id, j.attempt
