@@ -174,18 +174,14 @@ async def _database_clock(url: str) -> tuple[str, float]:
     pool = Database(url, pool=1, name="waybill-doctor")
     try:
         async with pool.transaction() as session:
-            connection = await session.driver()
             asked = time.time()
-            cursor = await connection.execute(
-                "SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())::float8"
-            )
-            row = await cursor.fetchone()
+            row = await session.row("clock")
             answered = time.time()
     finally:
         await pool.close()
     if row is None:
         raise UnavailableError("postgres", "the database answers nothing")
-    return str(row[0]), float(row[1]) - (asked + answered) / 2
+    return str(row.version), float(row.now_s) - (asked + answered) / 2
 
 
 def redis(target: Target) -> Iterator[Finding]:

@@ -1,0 +1,1 @@
+"""Measurements of the running system, as commands that print numbers."""
