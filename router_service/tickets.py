@@ -43,10 +43,15 @@ def dead_letter_queue(model_id: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """A job and the epoch in which it was sent on. `start_ms` (Redis time) is when its call may start, 0 for at once."""
+    """A job and the epoch in which it was sent on.
+
+    `attempt` numbers the call that it is for, 0 where the sender does not know; it is there to be seen. `start_ms` (Redis
+    time) is when the call may start, 0 for at once.
+    """
 
     job_id: UUID
     epoch: int
+    attempt: int = 0
     start_ms: int = 0
 
 
@@ -66,15 +71,15 @@ def decode(raw: object) -> list[Ticket]:
     tickets = []
     for item in raw:
         match item:
-            case [str(job_id), int(epoch), int(start_ms)]:
-                tickets.append(Ticket(job_id=UUID(hex=job_id), epoch=epoch, start_ms=start_ms))
+            case [str(job_id), int(epoch), int(attempt), int(start_ms)]:
+                tickets.append(Ticket(job_id=UUID(hex=job_id), epoch=epoch, attempt=attempt, start_ms=start_ms))
             case _:
-                raise ValueError("a ticket must be [job id, epoch, start]")
+                raise ValueError("a ticket must be [job id, epoch, attempt, start]")
     return tickets
 
 
 def encode(tickets: Sequence[Ticket]) -> list[list[Any]]:
-    return [[ticket.job_id.hex, ticket.epoch, ticket.start_ms] for ticket in tickets]
+    return [[ticket.job_id.hex, ticket.epoch, ticket.attempt, ticket.start_ms] for ticket in tickets]
 
 
 class Publisher:
@@ -126,6 +131,8 @@ class Publisher:
 
 
 def _shown(tickets: Sequence[Ticket]) -> str:
-    """What Flower shows of a message: its jobs and their epochs."""
-    first = ", ".join(f"job_{ticket.job_id.hex} epoch {ticket.epoch}" for ticket in tickets[:3])
+    """What Flower shows of a message: its jobs, their epochs and attempts."""
+    first = ", ".join(
+        f"job_{ticket.job_id.hex} epoch {ticket.epoch} attempt {ticket.attempt or '?'}" for ticket in tickets[:3]
+    )
     return f"({first}{', ...' if len(tickets) > 3 else ''})" if tickets else "()"

@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         name = given.name or f"{given.role}-{secrets.token_hex(4)}"
         if given.role == "flower":
             password = os.environ.get("WAYBILL_FLOWER_PASSWORD")
-            return run_flower(make_app(settings), address=given.address, port=given.port, password=password)
+            return run_flower(make_app(settings), settings, address=given.address, port=given.port, password=password)
         if given.role == "janitor":
             asyncio.run(_run_janitor(settings, name))
             return 0

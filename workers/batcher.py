@@ -42,12 +42,12 @@ class Batcher(Generic[Item, Answer]):
 
     async def _flush(self, group: Sequence[tuple[Item, asyncio.Future[Answer]]]) -> None:
         try:
-            answers = await self._run([item for item, _future in group])
+            answered = list(zip(group, await self._run([item for item, _future in group]), strict=True))
         except Exception as error:  # noqa: BLE001 # handed to whoever waits for it
             for _item, future in group:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_item, future), answer in zip(group, answers, strict=True):
+        for (_item, future), answer in answered:
             if not future.done():
                 future.set_result(answer)

@@ -204,7 +204,7 @@ class ProviderWorker:
         message = Message(
             queue=dead_letter_queue(claim.model_id),
             task=DEAD_LETTER_TASK,
-            tickets=[Ticket(job_id=claim.id, epoch=claim.epoch)],
+            tickets=[Ticket(job_id=claim.id, epoch=claim.epoch, attempt=claim.attempt)],
         )
         try:
             await self._runtime.publisher.publish([message])

@@ -225,7 +225,12 @@ def _messages(placed: Sequence[Placed], epochs: dict[UUID, int]) -> list[Message
                 queue=model_queue(model_id),
                 task=CALL_TASK,
                 tickets=[
-                    Ticket(job_id=each.taken.job.id, epoch=epochs[each.taken.job.id], start_ms=each.start_ms)
+                    Ticket(
+                        job_id=each.taken.job.id,
+                        epoch=epochs[each.taken.job.id],
+                        attempt=each.taken.attempt + 1,
+                        start_ms=each.start_ms,
+                    )
                     for each in group
                 ],
             )

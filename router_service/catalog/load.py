@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import types
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -44,7 +45,7 @@ def parse_document(text: str, *, source: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        what = getattr(error, "problem", None) or "not YAML"
+        what = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
         raise CatalogError(source, [f"{where}{what}"]) from error
     if not isinstance(document, dict):
         raise CatalogError(source, ["the file must be a mapping with the key `model_list`"])
@@ -146,7 +147,7 @@ def _models(entries: Sequence[ModelEntry], problems: list[str]) -> Iterator[Mode
 
 
 def _free_id(name: str, taken: set[str]) -> str:
-    clean = "".join(character if character.isalnum() or character in "._/:@-" else "-" for character in name)
+    clean = re.sub(r"[^A-Za-z0-9._/:@-]", "-", name)
     clean = clean if clean[:1].isalnum() else f"m{clean}"
     number = 1
     while (identity := clean if number == 1 else f"{clean}-{number}") in taken:
@@ -236,7 +237,8 @@ def _explain(problem: Mapping[str, Any]) -> str:
     if problem["type"] == "extra_forbidden":
         return f"{path}: unknown key{_nearest(str(location[-1]), _keys_at(location[:-1]))}"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{path}: {message[:1].lower()}{message[1:]}"
+    # An acronym such as URL keeps its capitals.
+    return f"{path}: {message if message[:2].isupper() else message[:1].lower() + message[1:]}"
 
 
 def _nearest(word: str, known: set[str]) -> str:

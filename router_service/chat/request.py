@@ -64,14 +64,15 @@ def _read_messages(messages: object, *, path: str) -> tuple[int, set[str]]:
         at = f"{path}[{index}]"
         if not isinstance(message, Mapping):
             raise InvalidRequestError(f"{at} must be an object, got {_kind(message)}", param=at)
-        if message.get("role") not in ROLES:
+        role = message.get("role")
+        if not isinstance(role, str) or role not in ROLES:
             raise InvalidRequestError(f"{at}.role must be one of {', '.join(sorted(ROLES))}", param=f"{at}.role")
         content = message.get("content")
         if isinstance(content, str):
             tokens += estimate_tokens(content)
         elif isinstance(content, Sequence):
             tokens += _read_parts(content, features, path=f"{at}.content")
-        elif content is not None or message["role"] in {"user", "system", "developer"}:
+        elif content is not None or role in {"user", "system", "developer"}:
             raise InvalidRequestError(
                 f"{at}.content must be a string or a list of parts, got {_kind(content)}",
                 param=f"{at}.content",

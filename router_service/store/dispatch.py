@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """A queued job, locked for this transaction."""
+    """A queued job, locked for this transaction. `attempt` numbers its last call, 0 before the first."""
 
     job: RoutableJob
     lane: int
+    attempt: int
     interactive: bool
 
 
@@ -34,6 +35,7 @@ async def take(session: Session, *, most: int, blocked: Collection[int]) -> Sequ
         Taken(
             job=RoutableJob(id=row.id, epoch=row.epoch, spec=spec_of(row, excluded=row.excluded)),
             lane=row.lane,
+            attempt=row.attempt,
             interactive=row.batch_id is None,
         )
         for row in rows

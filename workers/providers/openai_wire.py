@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import email.utils
 import json
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from router_service.catalog.models import Model
 
 MOST_BYTES = 32_000_000
+MOST_TOKENS = 2**31 - 1  # what the store's columns hold
 CONNECT_S = 10.0
 DEFAULT_RETRY_AFTER_S = 5.0
 MOST_RETRY_AFTER_S = 3600.0
@@ -96,13 +98,14 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float:
         if value is None:
             continue
         try:
-            return min(max(float(value) * scale, 0.0), MOST_RETRY_AFTER_S)
+            wait_s = float(value) * scale
         except ValueError:
-            pass  # not a number: perhaps a date
-        try:
-            return min(max(email.utils.parsedate_to_datetime(value).timestamp() - now_s, 0.0), MOST_RETRY_AFTER_S)
-        except ValueError:
-            continue
+            try:
+                wait_s = email.utils.parsedate_to_datetime(value).timestamp() - now_s
+            except ValueError:
+                continue
+        if not math.isnan(wait_s):
+            return min(max(wait_s, 0.0), MOST_RETRY_AFTER_S)
     return DEFAULT_RETRY_AFTER_S
 
 
@@ -115,10 +118,19 @@ def _read_answer(content: bytes) -> Outcome:
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not all(_is_choice(choice) for choice in choices):
         return Failed(code="bad_answer", message="the answer has no whole choice", status_code=200)
+    body = _line(answer)
+    if body is None:
+        return Failed(code="bad_answer", message="the answer has numbers that JSON does not have", status_code=200)
     usage = answer.get("usage")
-    counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")]
-    tokens_in, tokens_out = (count if isinstance(count, int) and count >= 0 else 0 for count in counts)
-    return Answered(body=json.dumps(answer, separators=(",", ":")), tokens_in=tokens_in, tokens_out=tokens_out)
+    counts = usage if isinstance(usage, dict) else {}
+    return Answered(
+        body=body, tokens_in=_count(counts.get("prompt_tokens")), tokens_out=_count(counts.get("completion_tokens"))
+    )
+
+
+def _count(value: object) -> int:
+    """A count that can be true; 0 where the provider did not say, or said something that no call can use."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else 0
 
 
 def _is_choice(choice: object) -> bool:
@@ -147,4 +159,12 @@ def _parse(content: bytes) -> dict[str, Any] | None:
 
 def _one_line(content: bytes) -> str | None:
     value = _parse(content)
-    return None if value is None else json.dumps(value, separators=(",", ":"))
+    return None if value is None else _line(value)
+
+
+def _line(value: dict[str, Any]) -> str | None:
+    """One line of JSON; None for NaN and infinities, which Python reads and no other reader takes."""
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return None

@@ -8,7 +8,7 @@ WITH RECURSIVE scan AS (
   SELECT lane FROM scan WHERE lane IS NOT NULL AND lane <> ALL (CAST(:blocked AS bigint[]))
 )
 SELECT j.* FROM lanes l CROSS JOIN LATERAL (
-  SELECT id, tenant_id, epoch, lane, batch_id, model, tokens_in, tokens_out, features, residency, quality, excluded
+  SELECT id, tenant_id, epoch, attempt, lane, batch_id, model, tokens_in, tokens_out, features, residency, quality, excluded
   FROM jobs WHERE state = 'queued' AND lane = l.lane AND (deadline IS NULL OR deadline > now())
   ORDER BY priority DESC, deadline, id
   LIMIT (SELECT greatest(1, :most / greatest(1, count(*))) FROM lanes)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_service.jobs.spec import JobSpec, lane_of
+
+SPEC = JobSpec(model="alpha", tokens_in=10, features=("tools",), residency="eu", quality=0.5, excluded=("b", "a"))
+
+
+@given(st.integers(0, 10**7), st.one_of(st.none(), st.integers(1, 10**6)))
+def test_the_size_of_a_job_does_not_change_its_lane(tokens_in: int, tokens_out: int | None) -> None:
+    other = replace(SPEC, tokens_in=tokens_in, tokens_out=tokens_out)
+    assert lane_of(other, tenant_id="t") == lane_of(SPEC, tenant_id="t")
+
+
+def test_the_order_of_excluded_models_does_not_change_the_lane() -> None:
+    assert lane_of(replace(SPEC, excluded=("a", "b")), tenant_id="t") == lane_of(SPEC, tenant_id="t")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(SPEC, model="beta"),
+        replace(SPEC, features=()),
+        replace(SPEC, residency=None),
+        replace(SPEC, quality=0.6),
+        replace(SPEC, quality=None),
+        replace(SPEC, excluded=("a",)),
+    ],
+)
+def test_what_decides_on_the_models_decides_on_the_lane(other: JobSpec) -> None:
+    assert lane_of(other, tenant_id="t") != lane_of(SPEC, tenant_id="t")
+
+
+def test_each_tenant_has_lanes_of_its_own() -> None:
+    assert lane_of(SPEC, tenant_id="t") != lane_of(SPEC, tenant_id="u")
+
+
+@given(st.text(max_size=20), st.text("abc", max_size=5))
+def test_a_lane_fits_a_signed_64_bit_column_and_is_the_same_on_every_machine(tenant: str, model: str) -> None:
+    lane = lane_of(replace(SPEC, model=model), tenant_id=tenant)
+    assert -(2**63) <= lane < 2**63
+    assert lane == lane_of(replace(SPEC, model=model), tenant_id=tenant)

@@ -1,0 +1,231 @@
+"""A reply is read without trust: only a whole, well-formed answer is an answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
+from workers.providers.openai_wire import DEFAULT_RETRY_AFTER_S, MOST_RETRY_AFTER_S, read_reply, retry_after_s
+
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": "ships"}, "finish_reason": "stop"}
+GOOD = {"choices": [CHOICE], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+NOW_S = 1_700_000_000.0
+
+
+def read(status: int, content: object, **headers: str) -> Outcome:
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    named = httpx.Headers({name.replace("_", "-"): value for name, value in headers.items()})
+    return read_reply(status, named, raw, now_s=NOW_S)
+
+
+def error(code: str | None, *, kind: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": "you said: my secret prompt", "type": kind, "code": code}}
+
+
+def test_a_whole_answer_is_kept_as_one_line_with_its_own_counts() -> None:
+    outcome = read(200, json.dumps(GOOD | {"x": "a\nb"}, indent=2).encode())
+    assert isinstance(outcome, Answered)
+    assert (outcome.tokens_in, outcome.tokens_out) == (7, 3)
+    assert "\n" not in outcome.body
+    assert json.loads(outcome.body) == GOOD | {"x": "a\nb"}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": "text"},
+        {"content": None, "tool_calls": [{"id": "1"}]},
+        {"content": None, "refusal": "no"},
+        {"content": "", "audio": {"id": "1"}},
+    ],
+)
+def test_an_answer_may_be_text_a_tool_call_a_refusal_or_sound(message: dict[str, Any]) -> None:
+    assert isinstance(read(200, {"choices": [{"message": message}]}), Answered)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "bad_answer"),
+        (b"<html><body>It works!</body></html>", "bad_answer"),
+        (b"\xff\xfe\x00{", "bad_answer"),
+        (b'{"choices": [{"message": {"content": "\xff"}}]}', "bad_answer"),
+        (b'{"choices": [{"message": {"content": "cut', "bad_answer"),
+        (b"[" * 100_000, "bad_answer"),
+        (b"null", "bad_answer"),
+        (b"[]", "bad_answer"),
+        (b'"text"', "bad_answer"),
+        ({}, "bad_answer"),
+        ({"choices": []}, "bad_answer"),
+        ({"choices": {}}, "bad_answer"),
+        ({"choices": [None]}, "bad_answer"),
+        ({"choices": [{}]}, "bad_answer"),
+        ({"choices": [{"message": None}]}, "bad_answer"),
+        ({"choices": [{"message": {}}]}, "bad_answer"),
+        ({"choices": [{"message": {"content": ""}}]}, "bad_answer"),
+        ({"choices": [{"message": {"content": None}}]}, "bad_answer"),
+        ({"choices": [CHOICE, {"message": {"content": ""}}]}, "bad_answer"),
+        (GOOD | {"error": {"message": "overloaded"}}, "error_in_answer"),
+        (error("server_error"), "error_in_answer"),
+    ],
+)
+def test_status_200_without_a_whole_answer_is_a_failure(content: object, code: str) -> None:
+    outcome = read(200, content)
+    assert isinstance(outcome, Failed)
+    assert (outcome.code, outcome.status_code) == (code, 200)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"choices": [{"message": {"content": "NUL \\u0000 inside"}}]}',
+        b'{"choices": [{"message": {"content": "half \\ud800 a pair"}}]}',
+        b'{"choices": [{"message": {"content": "x"}, "logprob": NaN}]}',
+        b'{"choices": [{"message": {"content": "x"}, "logprob": -Infinity}]}',
+        b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1e999}}',
+    ],
+)
+def test_an_answer_that_the_store_takes_stays_json_for_every_reader(content: bytes) -> None:
+    outcome = read(200, content)
+    if isinstance(outcome, Answered):
+        outcome.body.encode()
+        json.loads(outcome.body, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [None, 5, [], {}, {"prompt_tokens": "7"}, {"prompt_tokens": -1}, {"prompt_tokens": 1.5}, {"prompt_tokens": None}],
+)
+def test_counts_that_are_no_counts_are_zero(usage: object) -> None:
+    outcome = read(200, {"choices": [CHOICE], "usage": usage})
+    assert isinstance(outcome, Answered)
+    assert (outcome.tokens_in, outcome.tokens_out) == (0, 0)
+
+
+@pytest.mark.parametrize("count", [True, 10**30, 2**31])
+def test_a_count_that_no_column_holds_does_not_pass(count: int) -> None:
+    outcome = read(200, {"choices": [CHOICE], "usage": {"prompt_tokens": count, "completion_tokens": count}})
+    assert isinstance(outcome, Answered)
+    assert 0 <= outcome.tokens_in < 2**31
+    assert 0 <= outcome.tokens_out < 2**31
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "expected"),
+    [
+        (400, error("invalid_request_error"), Refused),
+        (413, error("too_large"), Refused),
+        (422, error(None), Refused),
+        (400, b"<html>", Refused),
+        (400, error("context_length_exceeded"), ModelUnfit),
+        (400, error("model_not_found"), ModelUnfit),
+        (400, error("unsupported_parameter"), ModelUnfit),
+        (401, error("invalid_api_key"), ModelUnfit),
+        (402, b"", ModelUnfit),
+        (403, b"", ModelUnfit),
+        (404, error("model_not_found"), ModelUnfit),
+        (404, b"<html>", ModelUnfit),
+        (405, b"", ModelUnfit),
+        (501, b"", ModelUnfit),
+        (429, error("rate_limit_exceeded"), Throttled),
+        (429, b"", Throttled),
+        (429, error("insufficient_quota"), ModelUnfit),
+        (408, b"", Failed),
+        (409, b"", Failed),
+        (500, b"", Failed),
+        (500, error("server_error"), Failed),
+        (502, b"<html>", Failed),
+        (503, b"", Failed),
+        (504, b"", Failed),
+        (529, b"", Failed),
+        (201, GOOD, Failed),
+        (204, b"", Failed),
+        (301, b"", Failed),
+        (307, b"", Failed),
+        (599, b"[]", Failed),
+    ],
+)
+def test_a_status_decides_who_is_at_fault(status: int, content: object, expected: type) -> None:
+    outcome = read(status, content)
+    assert isinstance(outcome, expected)
+    assert getattr(outcome, "status_code", None) == status
+
+
+def test_a_redirect_is_an_unexpected_status() -> None:
+    outcome = read(302, b"", location="https://elsewhere.example")
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "unexpected_status"
+
+
+def test_the_providers_words_are_kept_only_in_the_body_of_a_refusal() -> None:
+    for status in (400, 401, 429, 500):
+        outcome = read(status, error("some_code"))
+        assert not isinstance(outcome, Answered)
+        assert "secret prompt" not in outcome.message
+        assert "some_code" in outcome.message
+    refused = read(400, error("some_code"))
+    assert isinstance(refused, Refused)
+    assert json.loads(refused.body) == error("some_code")
+
+
+def test_a_code_is_cut_and_cleaned_before_it_is_kept() -> None:
+    outcome = read(500, error("<b>\n" + "x" * 500))
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "b" + "x" * 56
+
+
+def test_an_errors_type_stands_in_for_its_code() -> None:
+    outcome = read(500, error(None, kind="overloaded_error"))
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "overloaded_error"
+
+
+def test_a_refusal_without_json_gets_a_body_of_ours() -> None:
+    outcome = read(400, b"\xff<html>")
+    assert isinstance(outcome, Refused)
+    assert json.loads(outcome.body)["error"]["code"] == "provider_error"
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({}, DEFAULT_RETRY_AFTER_S),
+        ({"retry_after": "7"}, 7.0),
+        ({"retry_after": "0"}, 0.0),
+        ({"retry_after": "1.5"}, 1.5),
+        ({"retry_after": "-5"}, 0.0),
+        ({"retry_after": "1e9"}, MOST_RETRY_AFTER_S),
+        ({"retry_after": "inf"}, MOST_RETRY_AFTER_S),
+        ({"retry_after_ms": "250"}, 0.25),
+        ({"retry_after_ms": "250", "retry_after": "7"}, 0.25),
+        ({"retry_after_ms": "soon", "retry_after": "7"}, 7.0),
+        ({"retry_after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 30.0),
+        ({"retry_after": "Tue, 14 Nov 2023 22:13:00 GMT"}, 0.0),
+        ({"retry_after": "Tue, 14 Nov 2099 22:13:00 GMT"}, MOST_RETRY_AFTER_S),
+        ({"retry_after": "soon"}, DEFAULT_RETRY_AFTER_S),
+        ({"retry_after": ""}, DEFAULT_RETRY_AFTER_S),
+        ({"retry_after": "nan"}, DEFAULT_RETRY_AFTER_S),
+        ({"retry_after": "Tue, 99 Nov 2023 22:13:50 GMT"}, DEFAULT_RETRY_AFTER_S),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], wait_s: float) -> None:
+    outcome = read(429, b"", **headers)
+    assert isinstance(outcome, Throttled)
+    assert outcome.retry_after_s == pytest.approx(wait_s)
+
+
+@given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text(max_size=40)))
+def test_whatever_a_header_says_the_wait_is_bounded(headers: dict[str, str]) -> None:
+    assert 0 <= retry_after_s(headers, now_s=NOW_S) <= MOST_RETRY_AFTER_S
+
+
+@given(st.integers(100, 599), st.binary(max_size=60) | st.just(json.dumps(GOOD).encode()))
+def test_whatever_a_provider_does_is_exactly_one_outcome(status: int, content: bytes) -> None:
+    outcome = read_reply(status, httpx.Headers(), content, now_s=NOW_S)
+    assert isinstance(outcome, Answered) == (status == 200 and content == json.dumps(GOOD).encode())

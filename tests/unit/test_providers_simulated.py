@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
+from tests.support.catalogs import model_of
+from workers.providers.simulated import SimulatedAdapter
+
+BODY = json.dumps({"model": "alpha", "messages": [{"role": "user", "content": "canary 4711"}], "max_tokens": 8})
+
+
+async def asked(*, body: str = BODY, attempt: int = 1, model: str = "simulated/echo", **simulated: Any) -> Outcome:
+    chosen = model_of(model=model, router={"simulated": simulated})
+    return await SimulatedAdapter().complete(chosen, body, key=None, attempt=attempt)
+
+
+async def test_the_same_seed_body_and_attempt_give_the_same_answer() -> None:
+    first, same = await asked(seed=1), await asked(seed=1)
+    assert isinstance(first, Answered)
+    assert first == same
+    assert first != await asked(seed=2)
+    assert first != await asked(seed=1, attempt=2)
+    assert first != await asked(seed=1, body=BODY.replace("4711", "4712"))
+
+
+async def test_an_answer_is_a_chat_completion_within_the_callers_limit_without_the_prompt() -> None:
+    outcome = await asked(output_tokens=100)
+    assert isinstance(outcome, Answered)
+    answer = json.loads(outcome.body)
+    assert answer["object"] == "chat.completion"
+    assert len(answer["choices"][0]["message"]["content"].split()) == outcome.tokens_out == 8
+    assert "canary" not in outcome.body
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        ("400", Refused),
+        ("401", ModelUnfit),
+        ("404", ModelUnfit),
+        ("408", Failed),
+        ("429", Throttled),
+        ("500", Failed),
+        ("502", Failed),
+        ("503", Failed),
+    ],
+)
+async def test_a_failure_has_the_outcome_of_its_status(failure: str, expected: type) -> None:
+    assert isinstance(await asked(failure=failure, failure_rate=1.0), expected)
+
+
+async def test_a_timeout_waits_until_the_caller_gives_up() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await asked(failure="timeout", failure_rate=1.0)
+
+
+async def test_failures_come_at_their_rate() -> None:
+    outcomes = [await asked(failure_rate=0.3, attempt=number) for number in range(300)]
+    assert 50 < sum(isinstance(outcome, Failed) for outcome in outcomes) < 140
+
+
+async def test_a_model_that_is_not_simulated_is_unfit() -> None:
+    outcome = await SimulatedAdapter().complete(model_of(model="local/lead"), BODY, key=None, attempt=1)
+    assert isinstance(outcome, ModelUnfit)
