@@ -16,6 +16,7 @@ from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool
 from kombu.serialization import loads, prepare_accept_content
 
+from router_service.errors import UnavailableError
 from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
@@ -126,6 +127,9 @@ class AsyncioPool(BasePool):  # type: ignore[misc]  # Celery is not typed
             result: tuple[int, object, float] | None = (0, "None", time.monotonic() - began)
         except asyncio.CancelledError:
             result = None  # terminated by remote control, which has announced it already
+        except UnavailableError as error:
+            log.warning("a task was let go; the janitor issues it anew", dependency=error.dependency, error=str(error))
+            result = (1, ExceptionInfo(), time.monotonic() - began)
         except Exception as error:  # the process loop of all tasks
             log.exception("a task failed", error_type=type(error).__name__)
             result = (1, ExceptionInfo(), time.monotonic() - began)

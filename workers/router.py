@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from router_service.capacity.connection import unavailable
-from router_service.capacity.limiter import SHUT, Need, Usage, reservation
+from router_service.capacity.limiter import SHUT, Grant, Live, Need, Usage, reservation
 from router_service.errors import UnavailableError
 from router_service.routing.decision import route
 from router_service.routing.policy import Counters, RoutingPolicy, expected_tokens_out
@@ -16,8 +18,7 @@ from router_service.telemetry.logs import logger
 from router_service.tickets import CALL_TASK, Message, Ticket, model_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
+    from collections.abc import Collection, Mapping, Sequence
 
     from router_service.catalog.models import Catalog, Model
     from router_service.routing.decision import Decision
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 MOST_TAKEN = 500
+LEAST_TAKEN = 16
 JOBS_PER_TICKET = 32
 MOST_PASSES = 100
 FULL_WAIT_S = 1.0
+LEAST_WAIT_S = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,13 +46,16 @@ class Placed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
-    """What one look at the queue did. `blocked`: lanes whose models are busy; `wait_s`: when one may be free again."""
+    """What one look at the queue did.
 
-    routed: int
-    blocked: frozenset[int]
-    wait_s: float
-    shut: bool
-    taken: int
+    `blocked`: lanes with jobs that found no capacity, and the seconds after which a rate or a pause lets their model start again
+    (0 where a slot must come free, which rings); `shut`: the counters are being rebuilt, nothing can be placed.
+    """
+
+    taken: int = 0
+    routed: int = 0
+    blocked: Mapping[int, float] = field(default_factory=dict)
+    shut: bool = False
 
 
 class Router:
@@ -60,6 +66,7 @@ class Router:
         self._policy = policy
         self._rung = asyncio.Event()
         self._wait_s = runtime.settings.tick_s
+        self._held: dict[int, float] = {}
 
     async def open(self) -> None:
         await self._runtime.open()
@@ -83,30 +90,37 @@ class Router:
         self._rung.clear()
         self._wait_s = self._runtime.settings.tick_s
         await self._runtime.doorbell.heard()
-        self._wait_s = min(self._wait_s, await self.route_all())
+        await self.route_all()
+        now = time.monotonic()
+        self._held = {lane: until for lane, until in self._held.items() if until > now}
+        self._wait_s = max(LEAST_WAIT_S, min([self._wait_s, *(until - now for until in self._held.values())]))
 
-    async def route_all(self) -> float:
-        """Route until nothing more can be placed. Seconds until it is worth looking again."""
-        blocked: frozenset[int] = frozenset()
-        wait_s = self._runtime.settings.tick_s
+    async def route_all(self) -> None:
+        """Route until nothing more can be placed. A lane that waits for a rate or a pause is held until then."""
+        now = time.monotonic()
+        blocked = {lane for lane, until in self._held.items() if until > now}
         for _pass in range(MOST_PASSES):
             done = await self.route_some(blocked)
-            blocked |= done.blocked
-            wait_s = min(wait_s, done.wait_s)
+            blocked |= done.blocked.keys()
+            self._held |= {lane: time.monotonic() + wait_s for lane, wait_s in done.blocked.items() if wait_s > 0}
             if done.shut or not done.taken:
                 break
-        return max(wait_s, 0.005)
 
-    async def route_some(self, blocked: frozenset[int]) -> Pass:
-        """Take up to some hundreds of jobs, place what fits, commit, then send the tickets."""
+    async def route_some(self, blocked: Collection[int]) -> Pass:
+        """Take as many jobs as there may be room for, place what fits, commit, then send the tickets."""
         runtime, catalog = self._runtime, self._runtime.offer.catalog
+        counters = await self._counters(catalog)
+        room = sum(each.room for each in counters.values())
+        if room == 0:
+            return Pass()
         placed: list[Placed] = []
         try:
             async with runtime.database.transaction() as session:
-                taken = await dispatch.take(session, most=MOST_TAKEN, blocked=blocked)
+                most = min(MOST_TAKEN, max(room, LEAST_TAKEN))
+                taken = await dispatch.take(session, most=most, blocked=blocked)
                 if not taken:
-                    return Pass(routed=0, blocked=frozenset(), wait_s=runtime.settings.tick_s, shut=False, taken=0)
-                placed, wait_s, shut = await self._place(taken, catalog)
+                    return Pass()
+                stuck, shut = await self._place(taken, catalog, counters, into=placed)
                 routed = await dispatch.store_routed(session, [(each.taken.job, each.decision) for each in placed])
         except BaseException:
             await self._give_back(placed, catalog)
@@ -114,43 +128,45 @@ class Router:
         epochs = dict(routed)
         await self._give_back([each for each in placed if each.taken.job.id not in epochs], catalog)
         await self._send([each for each in placed if each.taken.job.id in epochs], epochs)
-        done = {each.taken.job.id for each in placed}
-        return Pass(
-            routed=len(epochs),
-            blocked=frozenset(each.lane for each in taken if each.job.id not in done),
-            wait_s=wait_s,
-            shut=shut,
-            taken=len(taken),
-        )
+        return Pass(taken=len(taken), routed=len(epochs), blocked=stuck, shut=shut)
 
-    async def _place(self, taken: Sequence[Taken], catalog: Catalog) -> tuple[list[Placed], float, bool]:
-        """Decide and reserve, twice: what found its model full is decided anew, knowing that."""
-        counters = await self._counters(catalog)
-        placed: list[Placed] = []
-        waiting, wait_s, shut = list(taken), self._runtime.settings.tick_s, False
+    async def _place(
+        self, taken: Sequence[Taken], catalog: Catalog, counters: dict[str, Counters], *, into: list[Placed]
+    ) -> tuple[dict[int, float], bool]:
+        """Decide and reserve, twice: what found its model full is decided anew, knowing that.
+
+        What was reserved goes `into` the list at once. The lanes of the others with their waits, and whether the gate is shut.
+        """
+        waiting, chosen = list(taken), dict[UUID, str | None]()
         for _round in range(2):
             by_model: dict[str, list[tuple[Taken, Decision]]] = {}
             for each in waiting:
                 decision = route(each.job, catalog=catalog, counters=counters, policy=self._policy)
-                if decision.model_id is not None:
+                chosen[each.job.id] = decision.model_id
+                if decision.model_id is not None and counters[decision.model_id].room > 0:
                     by_model.setdefault(decision.model_id, []).append((each, decision))
             for model_id, choices in by_model.items():
-                granted, stopped_by, again_s = await self._reserve(catalog.by_id[model_id], choices)
-                placed += granted
-                if stopped_by is not None:
-                    shut = shut or stopped_by == SHUT
-                    wait_s = min(wait_s, again_s or wait_s)
-                    full = counters[model_id]
-                    counters[model_id] = replace(full, wait_s=max(full.wait_s, again_s, FULL_WAIT_S))
-            done = {each.taken.job.id for each in placed}
+                grant = await self._reserve(catalog.by_id[model_id], choices, into=into)
+                if grant.stopped_by == SHUT:
+                    return {}, True
+                if grant.stopped_by is not None:
+                    wait_s = grant.wait_s or FULL_WAIT_S
+                    counters[model_id] = replace(
+                        counters[model_id], room=0, wait_s=wait_s, slots_short=not grant.wait_s
+                    )
+            done = {each.taken.job.id for each in into}
             waiting = [each for each in waiting if each.job.id not in done]
-            if not waiting or shut:
+            if not waiting or not by_model:
                 break
-        return placed, wait_s, shut
+        return {each.lane: self._hold_s(chosen[each.job.id], counters) for each in waiting}, False
 
-    async def _reserve(
-        self, model: Model, choices: Sequence[tuple[Taken, Decision]]
-    ) -> tuple[list[Placed], str | None, float]:
+    def _hold_s(self, model_id: str | None, counters: Mapping[str, Counters]) -> float:
+        """How long a lane is left alone whose job wants this model. One without any model is looked at again at the tick."""
+        if model_id is None:
+            return self._runtime.settings.tick_s
+        return 0.0 if counters[model_id].slots_short else counters[model_id].wait_s
+
+    async def _reserve(self, model: Model, choices: Sequence[tuple[Taken, Decision]], *, into: list[Placed]) -> Grant:
         needs = [
             Need(
                 reservation=reservation(each.job.id.hex, each.job.epoch + 1),
@@ -164,27 +180,16 @@ class Router:
             grant = await self._runtime.limiter.reserve(
                 model, needs, lease_s=settings.routed_stale_s + settings.lease_s
             )
-        placed = [
+        into += [
             Placed(taken=taken, decision=decision, need=need, start_ms=start_ms)
             for (taken, decision), need, start_ms in zip(choices, needs, grant.starts_ms, strict=False)
         ]
-        return placed, grant.stopped_by, grant.wait_s
+        return grant
 
     async def _counters(self, catalog: Catalog) -> dict[str, Counters]:
         with unavailable():
             live = await self._runtime.limiter.snapshot([model.id for model in catalog.models])
-        return {
-            model.id: Counters(
-                in_flight=live[model.id].in_flight,
-                paused_s=live[model.id].paused_s,
-                wait_s=max(
-                    live[model.id].paused_s,
-                    live[model.id].busy_s,
-                    FULL_WAIT_S if live[model.id].in_flight >= model.limits.slots else 0.0,
-                ),
-            )
-            for model in catalog.models
-        }
+        return {model.id: _counters_of(model, live[model.id]) for model in catalog.models}
 
     async def _give_back(self, placed: Sequence[Placed], catalog: Catalog) -> None:
         """Release reservations whose jobs were not routed. Where that fails they expire by themselves."""
@@ -208,6 +213,17 @@ class Router:
             await self._runtime.publisher.publish(messages)
         except UnavailableError as error:
             log.warning("tickets may be lost; the janitor will issue them anew", count=len(placed), error=str(error))
+
+
+def _counters_of(model: Model, live: Live) -> Counters:
+    slots_short = live.in_flight >= model.limits.slots
+    return Counters(
+        in_flight=live.in_flight,
+        paused_s=live.paused_s,
+        wait_s=max(live.wait_s, FULL_WAIT_S if slots_short else 0.0),
+        room=live.room(model.limits),
+        slots_short=slots_short,
+    )
 
 
 def _messages(placed: Sequence[Placed], epochs: dict[UUID, int]) -> list[Message]:

@@ -76,8 +76,9 @@ class Runtime:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         try:
-            await self._presence.leave(role=self.role, name=self.name)
-        except OSError as error:
+            with unavailable():
+                await self._presence.leave(role=self.role, name=self.name)
+        except UnavailableError as error:
             log.info("left without saying so", error=str(error))
         await self.publisher.close()
         await self._redis.aclose()

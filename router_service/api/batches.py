@@ -73,7 +73,7 @@ async def create(request: BatchRequest, here: Here, principal: Caller) -> dict[s
         await _fill(session, file_id, reader)
         row = await batches.get(session, batch_id, tenant_id=principal.tenant_id)
     if not reader.errors:
-        await here.ring()
+        here.ring()
     return show(row)
 
 

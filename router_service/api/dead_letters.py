@@ -104,7 +104,7 @@ async def replay(request: Replay, here: Here, principal: Caller) -> dict[str, in
             most=MOST_AT_ONCE,
         )
     if replayed:
-        await here.ring()
+        here.ring()
     return {"replayed": replayed}
 
 

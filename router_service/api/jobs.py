@@ -19,9 +19,11 @@ from router_service.chat.request import read_chat
 from router_service.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
-from router_service.jobs.spec import JobSpec
+from router_service.jobs.spec import JobSpec, RoutableJob
 from router_service.jobs.states import JobState
-from router_service.store import jobs
+from router_service.routing.decision import route
+from router_service.routing.policy import RoutingPolicy
+from router_service.store import dispatch, jobs
 from router_service.store.jobs import NewJob
 from router_service.telemetry.logs import logger
 
@@ -79,7 +81,7 @@ async def create(request: JobRequest, here: Here, principal: Caller) -> dict[str
     async with here.database.transaction() as session:
         await jobs.accept(session, [job])
         row = await jobs.get(session, job.id, tenant_id=principal.tenant_id)
-    await here.ring()
+    here.ring()
     return show(row)
 
 
@@ -159,7 +161,15 @@ async def explain(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
         "decisions": why.decisions,
         "attempts": why.attempts,
         "dead_letters": why.dead_letters,
+        "outlook": _outlook(here, row) if row.state == JobState.QUEUED else None,
     }
+
+
+def _outlook(here: State, row: Any) -> dict[str, Any]:
+    """What the router would decide now, load aside: tells why a queued job waits."""
+    job = RoutableJob(id=row.id, epoch=row.epoch, spec=dispatch.spec_of(row, excluded=row.excluded))
+    decision = route(job, catalog=here.offered(), counters={}, policy=RoutingPolicy())
+    return {"model": decision.model_id, "reason": decision.reason} | dispatch.evidence(decision)
 
 
 def show(row: Any) -> dict[str, Any]:

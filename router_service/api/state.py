@@ -51,6 +51,7 @@ class State:
     catalog: Catalog | None = None
     catalog_version: int = 0
     principals: dict[bytes, tuple[float, Principal]] = field(default_factory=dict)
+    rung: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def refresh_catalog(self) -> None:
         async with self.database.transaction() as session:
@@ -66,12 +67,9 @@ class State:
             )
         return self.catalog
 
-    async def ring(self) -> None:
-        """Wake the router; where Redis is down its tick does it later. What was accepted is durable all the same."""
-        try:
-            await self.doorbell.ring()
-        except UnavailableError as error:
-            log.warning("the doorbell is out of order; the router's tick replaces it", error=str(error))
+    def ring(self) -> None:
+        """Have the router woken. Nobody waits for that: what was accepted is durable, with Redis or without."""
+        self.rung.set()
 
     async def authenticate(self, key: str) -> Principal:
         """Raises AuthenticationError. A key that was right is remembered for a moment, by its digest."""
@@ -104,12 +102,13 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         doorbell=Doorbell(redis, publisher),
         queue_lengths=RedisQueueLengths(broker_redis) if broker_redis else None,
     )
-    follower = asyncio.create_task(_follow(state))
+    loops = [asyncio.create_task(_follow(state)), asyncio.create_task(_ring(state))]
     try:
         yield state
     finally:
-        follower.cancel()
-        await asyncio.gather(follower, return_exceptions=True)
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
         if state.queue_lengths is not None:
             await state.queue_lengths.close()
         await publisher.close()
@@ -126,6 +125,17 @@ async def _follow(state: State) -> None:
         except Exception:  # the loop of this process
             log.exception("the catalog could not be read")
         await asyncio.sleep(CATALOG_S)
+
+
+async def _ring(state: State) -> None:
+    """Rings that come while one is under way are one. Where Redis is down the router's tick finds the work later."""
+    while True:
+        await state.rung.wait()
+        state.rung.clear()
+        try:
+            await state.doorbell.ring()
+        except UnavailableError as error:
+            log.warning("the doorbell is out of order; the router's tick replaces it", error=str(error))
 
 
 def make_id() -> UUID:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,16 +27,27 @@ class RoutingPolicy:
 
     @property
     def hash(self) -> str:
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return _hash(self)
+
+
+@cache
+def _hash(policy: RoutingPolicy) -> str:
+    return hashlib.sha256(json.dumps(asdict(policy), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counters:
-    """A model's live state as one snapshot saw it. `wait_s`: how long until it can start another call."""
+    """A model's live state as one snapshot saw it.
+
+    `wait_s`: how long until it can start another call; `room`: how many it can start now; `slots_short`: what it waits for
+    is that a call ends, and `wait_s` is a guess.
+    """
 
     in_flight: int
     wait_s: float
     paused_s: float
+    room: int
+    slots_short: bool
 
 
 def expected_tokens_out(asked: int | None, model: Model, policy: RoutingPolicy) -> int:

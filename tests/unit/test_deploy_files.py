@@ -88,6 +88,13 @@ def test_each_variable_that_is_written_of_exists(path: Path) -> None:
     assert set(re.findall(r"\bWAYBILL_[A-Z_]*[A-Z]\b", path.read_text())) <= KNOWN_VARIABLES
 
 
+def test_each_service_knows_the_database_and_each_role_knows_redis(tmp_path: Path) -> None:
+    roles = stack_roles(tmp_path)
+    for name, service in processes().items():
+        assert "WAYBILL_DATABASE_URL" in service["environment"], name
+        assert name not in roles or "WAYBILL_REDIS_URL" in service["environment"], name
+
+
 def test_the_api_waits_for_the_roles_that_the_stack_waits_for() -> None:
     assert processes()["api"]["environment"]["WAYBILL_READINESS_ROLES"] == READINESS_ROLES
 

@@ -168,7 +168,7 @@ JOB = RoutableJob(id=UUID(int=1), epoch=0, spec=JobSpec(model=AUTO, tokens_in=10
 
 
 def busy(wait_s: float) -> Counters:
-    return Counters(in_flight=0, wait_s=wait_s, paused_s=0.0)
+    return Counters(in_flight=0, wait_s=wait_s, paused_s=0.0, room=1, slots_short=False)
 
 
 def test_the_cheapest_is_chosen_until_waiting_for_it_costs_more_than_it_saves() -> None:

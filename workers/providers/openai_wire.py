@@ -166,5 +166,5 @@ def _line(value: dict[str, Any]) -> str | None:
     """One line of JSON; None for NaN and infinities, which Python reads and no other reader takes."""
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

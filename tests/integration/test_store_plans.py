@@ -1,0 +1,103 @@
+"""Taking work and sweeping read partial indexes: they do not slow down with finished rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from router_service.store.session import statement
+
+if TYPE_CHECKING:
+    from tests.support.steps import Sql
+
+FINISHED = 20_000
+ID = "018bcfe5-6800-7000-8000-000000000001"
+TICKETS = f"'{json.dumps([{'id': ID, 'epoch': 1, 'attempt': 1}])}'"
+
+PLANS: list[tuple[str, dict[str, str], set[str]]] = [
+    ("job_take", {"most": "500", "blocked": "'{}'"}, {"jobs_queued"}),
+    ("job_get", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk", "job_results_pk"}),
+    ("job_state", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk"}),
+    (
+        "job_list",
+        {"tenant_id": "'t'", "most": "20", "before": "NULL", "state": "NULL", "batch_id": "NULL", "model": "NULL"},
+        {"jobs_listed"},
+    ),
+    ("job_claim", {"tickets": TICKETS, "worker": "'w'", "lease_s": "20"}, {"jobs_pk"}),
+    ("job_renew", {"rows": TICKETS, "lease_s": "20"}, {"jobs_pk"}),
+    ("sweep_leases", {"lease_s": "0", "most": "1000", "poison": "3"}, {"jobs_running"}),
+    ("sweep_routed", {"stale_s": "30", "most": "1000"}, {"jobs_routed"}),
+    ("sweep_due", {"most": "1000"}, {"jobs_retry_wait"}),
+    ("sweep_next_due", {}, {"jobs_retry_wait"}),
+    ("sweep_deadlines", {"most": "1000"}, {"jobs_deadline"}),
+    ("sweep_unticketed", {}, {"jobs_routed"}),
+    ("running_leases", {}, {"jobs_running"}),
+    ("batch_ready", {}, {"jobs_batch_live"}),
+    ("dead_load", {"tickets": TICKETS}, {"jobs_pk"}),
+]
+
+
+async def fill(sql: Sql) -> None:
+    await sql.rows(
+        "INSERT INTO jobs (id, tenant_id, batch_id, line, endpoint, model, lane, state, tokens_in, model_id, deadline,"
+        " finished_at) SELECT gen_random_uuid(), 't', CAST(%s AS uuid), n, '/', 'alpha', n %% 7, 'succeeded', 1,"
+        " 'alpha', now(), now() FROM generate_series(1, %s) n",
+        ID,
+        FINISHED,
+    )
+    for state, filler in (
+        ("queued", "NULL, NULL, NULL"),
+        ("routed", "NULL, NULL, now()"),
+        ("running", "now(), NULL, now()"),
+        ("retry_wait", "NULL, now(), now()"),
+        ("dead", "NULL, NULL, now()"),
+    ):
+        await sql.rows(
+            "INSERT INTO jobs (id, tenant_id, endpoint, model, lane, state, tokens_in, model_id, deadline, lease_until,"
+            f" available_at, routed_at) SELECT gen_random_uuid(), 't', '/', 'alpha', n %% 7, '{state}', 1, 'alpha',"
+            f" now() + interval '1 h', {filler} FROM generate_series(1, %s) n",
+            30,
+        )
+    await sql.rows("INSERT INTO tenants VALUES ('t')")
+    await sql.rows(
+        "INSERT INTO batches (id, tenant_id, endpoint, input_file_id, completion_window, expires_at)"
+        " VALUES (%s, 't', '/', gen_random_uuid(), '1h', now())",
+        ID,
+    )
+    await sql.rows("ANALYZE")
+
+
+def literal(name: str, values: dict[str, str]) -> str:
+    """The statement with its parameters written out, so that it can be explained."""
+    text = str(statement(name))
+    return re.sub(r"(?<!:):(\w+)", lambda match: values[match[1]], text)
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for child in plan.get("Plans", ()) for node in nodes(child))]
+
+
+async def test_work_is_found_by_partial_indexes_among_many_finished_rows(sql: Sql) -> None:
+    await fill(sql)
+    wrong = []
+    for name, values, indexes in PLANS:
+        (row,) = await sql.rows(f"EXPLAIN (FORMAT JSON) {literal(name, values).replace('%', '%%')}")
+        found = nodes(row["QUERY PLAN"][0]["Plan"])
+        scanned = [node for node in found if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "jobs"]
+        used = {node["Index Name"] for node in found if "Index Name" in node}
+        if scanned or not indexes <= used:
+            wrong.append((name, used, "Seq Scan on jobs" if scanned else "index missing"))
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "index", ["jobs_queued", "jobs_routed", "jobs_running", "jobs_retry_wait", "jobs_dead", "jobs_deadline"]
+)
+async def test_what_work_is_found_by_holds_no_finished_row(sql: Sql, index: str) -> None:
+    where = await sql.value("SELECT indexdef FROM pg_indexes WHERE indexname = %s", index)
+    predicate = where.partition(" WHERE ")[2]
+    assert "state" in predicate
+    assert not any(state in predicate for state in ("succeeded", "failed", "cancelled", "expired"))

@@ -1,0 +1,152 @@
+"""What the janitor's statements mend, and that two janitors at once do no harm."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from router_service.jobs.states import JobState
+from router_service.store import sweeps
+from tests.support.steps import gone_wrong
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from router_service.store.session import Database
+    from tests.support.steps import Sql, Steps
+
+    Swept = Callable[..., Awaitable[Any]]
+
+
+@pytest.fixture
+def swept(database: Database) -> Swept:
+    """Run one sweep in a transaction of its own."""
+
+    async def run(sweep: Callable[..., Awaitable[Any]], **arguments: Any) -> Any:
+        async with database.transaction() as session:
+            return await sweep(session, **arguments)
+
+    return run
+
+
+async def test_an_expired_lease_is_taken_over_and_tried_again(steps: Steps, sql: Sql, swept: Swept) -> None:
+    (claim,) = await steps.running(lease_s=-1.0)
+    (moved,) = await swept(sweeps.expired_leases, lease_s=0.0)
+    assert (moved.id, moved.epoch, moved.model_id, moved.left) == (claim.id, 1, "alpha", JobState.RETRY_WAIT)
+    row = await sql.job(claim.id)
+    assert (row["state"], row["lost_leases"], row["tries"], row["error_code"]) == ("retry_wait", 1, 0, "lease_expired")
+    assert await sql.value("SELECT outcome FROM attempts") == "lost"
+    assert await swept(sweeps.due_retries) == 1
+    assert await sql.state(claim.id) == "queued"
+
+
+async def test_a_lease_that_holds_is_left_alone(steps: Steps, sql: Sql, swept: Swept) -> None:
+    (claim,) = await steps.running(lease_s=60.0)
+    assert await swept(sweeps.expired_leases, lease_s=0.0) == []
+    assert await sql.state(claim.id) == "running"
+
+
+async def test_nothing_is_taken_over_in_the_first_lease_after_the_database_started(
+    steps: Steps, sql: Sql, swept: Swept
+) -> None:
+    await steps.running(lease_s=-1.0)
+    assert await swept(sweeps.expired_leases, lease_s=86_400.0) == []
+
+
+async def test_the_third_lost_lease_is_poison_and_writes_one_dead_letter(
+    steps: Steps, sql: Sql, swept: Swept
+) -> None:
+    (claim,) = await steps.running(lease_s=-1.0)
+    for _lease in range(2):
+        await swept(sweeps.expired_leases, lease_s=0.0)
+        await swept(sweeps.due_retries)
+        await steps.run_on(lease_s=-1.0)
+    (moved,) = await swept(sweeps.expired_leases, lease_s=0.0)
+    assert moved.left is JobState.DEAD
+    assert (await sql.job(claim.id))["lost_leases"] == 3
+    letter = await sql.one("SELECT * FROM dead_letters")
+    assert (letter["job_id"], letter["attempt"], letter["error_code"]) == (claim.id, 3, "poison")
+
+
+async def test_a_ticket_that_was_not_taken_is_stale_from_then_on(steps: Steps, sql: Sql, swept: Swept) -> None:
+    await steps.accept(count=1)
+    tickets = await steps.route()
+    assert await swept(sweeps.stale_routed, stale_s=60.0) == []
+    await sql.rows("UPDATE jobs SET routed_at = now() - interval '61 s'")
+    (moved,) = await swept(sweeps.stale_routed, stale_s=60.0)
+    assert (moved.id, moved.epoch, moved.model_id) == (tickets[0][0], 1, "alpha")
+    assert (await sql.job(moved.id))["epoch"] == 2
+    assert await steps.claim(tickets) == []
+
+
+async def test_after_the_brokers_loss_every_ticket_is_stale(steps: Steps, sql: Sql, swept: Swept) -> None:
+    await steps.accept(count=3)
+    tickets = await steps.route()
+    await steps.claim(tickets[:1])
+    assert await swept(sweeps.unticketed) == 2
+    assert await steps.claim(tickets) == []
+    assert sorted(row["state"] for row in await sql.rows("SELECT state FROM jobs")) == ["queued", "queued", "running"]
+
+
+async def test_a_retry_waits_until_it_is_due(steps: Steps, sql: Sql, swept: Swept) -> None:
+    (claim,) = await steps.running()
+    await steps.finish(gone_wrong(claim, JobState.RETRY_WAIT, delay_s=60.0))
+    assert await swept(sweeps.due_retries) == 0
+    assert 50 < await swept(sweeps.next_due_s) <= 60
+    await sql.rows("UPDATE jobs SET available_at = now()")
+    assert await swept(sweeps.due_retries) == 1
+    assert await swept(sweeps.next_due_s) is None
+
+
+@pytest.mark.parametrize("state", ["queued", "routed", "retry_wait", "dead"])
+async def test_a_job_past_its_deadline_expires_wherever_it_waits(
+    steps: Steps, sql: Sql, swept: Swept, state: str
+) -> None:
+    (job,) = await steps.accept(count=1)
+    if state != "queued":
+        tickets = await steps.route()
+    if state in {"retry_wait", "dead"}:
+        (claim,) = await steps.claim(tickets)
+        await steps.finish(gone_wrong(claim, JobState(state)))
+    assert await swept(sweeps.passed_deadlines) == []
+    await sql.rows("UPDATE jobs SET deadline = now()")
+    (moved,) = await swept(sweeps.passed_deadlines)
+    assert moved.left == state
+    row = await sql.job(job.id)
+    assert (row["state"], row["error_code"]) == ("expired", "deadline_exceeded")
+    assert await sql.value("SELECT count(*) FROM dead_letters WHERE state = 'open'") == 0
+
+
+async def test_a_running_job_does_not_expire(steps: Steps, sql: Sql, swept: Swept) -> None:
+    (claim,) = await steps.running()
+    await sql.rows("UPDATE jobs SET deadline = now() - interval '1 s'")
+    assert await swept(sweeps.passed_deadlines) == []
+    assert await sql.state(claim.id) == "running"
+
+
+async def test_a_dead_job_whose_ticket_was_lost_is_found_again(steps: Steps, sql: Sql, swept: Swept) -> None:
+    (claim,) = await steps.running()
+    await steps.finish(gone_wrong(claim, JobState.DEAD))
+    assert await swept(sweeps.lost_dead_letters, stale_s=10.0) == []
+    await sql.rows("UPDATE dead_letters SET created_at = now() - interval '11 s'")
+    (lost,) = await swept(sweeps.lost_dead_letters, stale_s=10.0)
+    assert (lost.id, lost.epoch, lost.model_id) == (claim.id, 1, "alpha")
+
+
+async def test_what_is_in_flight_is_told_with_the_time_it_has_left(steps: Steps, swept: Swept) -> None:
+    held, gone = [(await steps.running(lease_s=lease_s))[0] for lease_s in (60.0, -60.0)]
+    leases = {lease.job_id: lease for lease in await swept(sweeps.running_leases)}
+    assert (leases[held.id].model_id, leases[held.id].epoch) == ("alpha", 1)
+    assert 50 < leases[held.id].left_s <= 60
+    assert leases[gone.id].left_s == 0
+
+
+async def test_two_janitors_at_once_take_each_call_over_once(
+    steps: Steps, sql: Sql, swept: Swept
+) -> None:
+    await steps.running(count=20, lease_s=-1.0)
+    both = await asyncio.gather(*(swept(sweeps.expired_leases, lease_s=0.0) for _ in range(2)))
+    assert sum(map(len, both)) == 20
+    assert await sql.value("SELECT sum(lost_leases) FROM jobs") == 20
