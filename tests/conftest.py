@@ -142,7 +142,7 @@ async def shut_limiter(redis_url: str) -> AsyncIterator[Limiter]:
 
 @pytest.fixture
 async def limiter(shut_limiter: Limiter) -> Limiter:
-    await shut_limiter.rebuild([], [])
+    await shut_limiter.rebuild([], [], {})
     return shut_limiter
 
 

@@ -18,6 +18,7 @@ from router_service.routing.policy import RoutingPolicy
 from router_service.store import catalogs
 from router_service.store.session import Database
 from router_service.telemetry import logs
+from workers import consumer
 from workers.app import make_app, queues_of, register
 from workers.dead_letter import DeadLetterWorker
 from workers.flower import run_flower
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_celery(settings: Settings, role: str, name: str) -> int:
     """A Celery worker with our pool, on the queues of its role. Blocks until SIGTERM; returns the exit code."""
+    consumer.install()
     app = make_app(settings)
     runtime = Runtime(settings, role=role, name=name)
     app.service, handle = _service(settings, role, runtime)
@@ -73,6 +75,7 @@ def _run_celery(settings: Settings, role: str, name: str) -> int:
         app=app,
         hostname=f"{name}@{os.uname().nodename}",
         pool=AsyncioPool,
+        consumer_cls=consumer.TicketConsumer,
         concurrency=settings.worker_concurrency,
         queues=queues_of(role, catalog),
         loglevel=settings.log_level.upper(),

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from router_service.capacity.connection import unavailable
-from router_service.capacity.limiter import LeaseLeft, reservation
+from router_service.capacity.limiter import WINDOW_MS, Given, LeaseLeft, reservation
 from router_service.errors import UnavailableError
 from router_service.jobs.ids import RANDOM_BYTES, new_id
 from router_service.jobs.states import JobState
@@ -26,6 +26,7 @@ log = logger(__name__)
 LOST_LETTER_S = 10.0
 BATCH_SWEEP_S = 0.2
 RETRY_SWEEP_S = 0.2
+FILE_SWEEP_S = 60.0
 
 
 class Janitor:
@@ -46,6 +47,7 @@ class Janitor:
             (tick_s, self.expire),
             (tick_s, self.cancel),
             (BATCH_SWEEP_S, self.end_batches),
+            (FILE_SWEEP_S, self.delete_files),
         ):
             self._runtime.every(interval_s, step, name=step.__name__)
 
@@ -67,6 +69,7 @@ class Janitor:
             requeued = await sweeps.unticketed(session)
         async with self._runtime.database.transaction() as session:
             running = await sweeps.running_leases(session)
+            given = await sweeps.given_of_late(session, within_s=WINDOW_MS / 1000)
         lease_s = self._runtime.settings.lease_s
         leases = [
             LeaseLeft(
@@ -77,7 +80,14 @@ class Janitor:
             for each in running
         ]
         with unavailable():
-            first = await self._runtime.limiter.rebuild(self._runtime.offer.catalog.models, leases)
+            first = await self._runtime.limiter.rebuild(
+                self._runtime.offer.catalog.models,
+                leases,
+                {
+                    each.model_id: Given(requests=each.requests, tokens_in=each.tokens_in, tokens_out=each.tokens_out)
+                    for each in given
+                },
+            )
         log.warning("live counters rebuilt", requeued=requeued, in_flight=len(leases), first=first)
         await self._runtime.ring()
 
@@ -130,6 +140,12 @@ class Janitor:
             if ended is None:
                 return
             log.info("batch ended", batch=str(ended))
+
+    async def delete_files(self) -> None:
+        async with self._runtime.database.transaction() as session:
+            deleted = await sweeps.expired_files(session)
+        if deleted:
+            log.info("files deleted whose time was over", count=deleted)
 
     async def _release(self, moved: Sequence[Moved]) -> None:
         """Give back the slots of jobs that left a model. Where that fails they expire by themselves."""

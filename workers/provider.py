@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 log = logger(__name__)
 RENEWALS_PER_LEASE = 3
 RETRY_WRITE_S = 0.5
+LATE_S = 2.0
 
 
 @dataclass(slots=True)
@@ -112,7 +113,12 @@ class ProviderWorker:
         try:
             model = self._runtime.offer.catalog.by_id.get(claim.model_id)
             try:
-                await asyncio.sleep(max(0.0, start_ms / 1000 - time.time() - self._clock_offset_s) if start_ms else 0)
+                due_in_s = start_ms / 1000 - time.time() - self._clock_offset_s if start_ms else 0.0
+                if model is not None and model.limits.has_rates and due_in_s < -LATE_S:
+                    # A rate was reserved for another moment: used now, it could exceed the limit with what others use.
+                    await self._end(claim, model, outcome=None)
+                    return
+                await asyncio.sleep(max(0.0, due_in_s))
                 outcome = await self._ask(claim, model)
             except asyncio.CancelledError:
                 if self._in_flight[claim.id, claim.attempt].cut:

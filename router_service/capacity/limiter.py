@@ -1,7 +1,8 @@
 """Reserve, renew, settle: the live concurrency and rate counters of every model, in Redis.
 
-A rate of R units a minute is kept by spacing: after a job of u units the rate is busy for u x 60/R seconds (GCRA without a
-burst, ITU-T I.371). A margin covers the jitter between the start that was granted and the call. Redis' clock is the only one.
+A rate is kept by spacing (GCRA without a burst, ITU-T I.371, made strict for jobs of different sizes: see reserve.lua): no
+sliding minute holds more than the limit. A margin covers the jitter between the start that was granted and the call. Redis'
+clock is the only one used.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 PREFIX = "waybill"
 GATE = f"{PREFIX}:gate"
-WINDOW_MS = 60_000.0
-JITTER_MARGIN_MS = 300.0
+MINUTE_MS = 60_000
+JITTER_MARGIN_MS = 300
+WINDOW_MS = MINUTE_MS + JITTER_MARGIN_MS
 HORIZON_MS = 1_000
 SHUT = "shut"
 
@@ -84,6 +86,15 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What a model was given within the last window, from which a lost rate is rebuilt."""
+
+    requests: int
+    tokens_in: int
+    tokens_out: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseLeft:
     """A call in flight, from which a lost counter is rebuilt."""
 
@@ -105,9 +116,9 @@ class Limiter:
     async def reserve(self, model: Model, needs: Sequence[Need], *, lease_s: float) -> Grant:
         """Reserve for as many of `needs` as fit, in order, each whole or not at all."""
         rates = _rates(model.limits)
-        arguments: list[Any] = [int(lease_s * 1000), model.limits.slots, HORIZON_MS, len(rates)]
-        for name, ms_per_unit in rates.items():
-            arguments += [name, ms_per_unit]
+        arguments: list[Any] = [int(lease_s * 1000), model.limits.slots, HORIZON_MS, WINDOW_MS, len(rates)]
+        for name, limit in rates.items():
+            arguments += [name, limit]
         for need in needs:
             arguments += [need.reservation, *_units(rates, 1, need.tokens_in, need.tokens_out)]
         keys = [GATE, *_keys(model.id)]
@@ -122,8 +133,8 @@ class Limiter:
         """Give reservations back. How many were still held: one that was settled before, or has expired, counts nothing."""
         rates = _rates(model.limits)
         arguments: list[Any] = [len(rates)]
-        for name, ms_per_unit in rates.items():
-            arguments += [name, ms_per_unit]
+        for name, limit in rates.items():
+            arguments += [name, WINDOW_MS / limit]
         for usage in usages:
             used = _units(rates, usage.requests, usage.tokens_in, usage.tokens_out)
             reserved = _units(rates, 1, usage.need.tokens_in, usage.need.tokens_out)
@@ -164,8 +175,14 @@ class Limiter:
         """False after Redis lost its state, until the counters were rebuilt."""
         return bool(await self._redis.exists(GATE))
 
-    async def rebuild(self, models: Iterable[Model], leases: Iterable[LeaseLeft]) -> bool:
-        """Put back what is in flight and open the gate. False where somebody else was first."""
+    async def rebuild(
+        self, models: Iterable[Model], leases: Iterable[LeaseLeft], given: Mapping[str, Given] | None = None
+    ) -> bool:
+        """Put back what is in flight and what was given of late, and open the gate. False where somebody else was first.
+
+        A rate that gave S of its R units within the last window is busy for S/R of a window from now on: the windows to
+        come hold the old units, at worst all of them, and no more new ones than are left beside those.
+        """
         held: dict[str, list[Any]] = {}
         for lease in leases:
             held.setdefault(lease.model_id, []).extend([lease.reservation, int(lease.left_s * 1000)])
@@ -174,8 +191,14 @@ class Limiter:
         for model_id in sorted({*rates_of, *held}):
             slots, rates_key, _pause = _keys(model_id)
             keys += [slots, rates_key]
-            names, reservations = list(rates_of.get(model_id, ())), held.get(model_id, [])
-            arguments += [len(names), *names, len(reservations) // 2, *reservations]
+            rates, reservations = rates_of.get(model_id, {}), held.get(model_id, [])
+            of_late = (given or {}).get(model_id, Given(requests=0, tokens_in=0, tokens_out=0))
+            units = _units(rates, of_late.requests, of_late.tokens_in, of_late.tokens_out)
+            busy = zip(rates, units, strict=True)
+            arguments.append(len(rates))
+            for name, count in busy:
+                arguments += [name, int(count * WINDOW_MS / rates[name])]
+            arguments += [len(reservations) // 2, *reservations]
         return bool(await self._scripts["rebuild"](keys=keys, args=arguments))
 
 
@@ -185,9 +208,9 @@ def reservation(job_id_hex: str, epoch: int) -> str:
 
 
 def _rates(limits: Limits) -> dict[str, float]:
-    """Milliseconds that one unit of each limited rate takes."""
+    """The limited rates, in units a window."""
     given = {"rpm": limits.rpm, "tpm": limits.tpm, "itpm": limits.itpm, "otpm": limits.otpm}
-    return {name: (WINDOW_MS + JITTER_MARGIN_MS) / rate for name, rate in given.items() if rate is not None}
+    return {name: rate for name, rate in given.items() if rate is not None}
 
 
 def _units(rates: Mapping[str, float], requests: int, tokens_in: int, tokens_out: int) -> list[int]:

@@ -17,8 +17,11 @@ end
 for i = 1, n do
   if change[i] and change[i] ~= 0 then
     local name = ARGV[2 * i]
-    local free_at = math.max(now, tonumber(redis.call('HGET', KEYS[2], name) or now)) + change[i]
-    redis.call('HSET', KEYS[2], name, string.format('%.3f', free_at))
+    local free = tonumber(redis.call('HGET', KEYS[2], name) or now)
+    if change[i] > 0 then free = math.max(now, free) end
+    redis.call('HSET', KEYS[2], name, string.format('%.3f', free + change[i]))
+    -- A debt may be longer than what the hash is kept for; the margin is more than a window.
+    redis.call('PEXPIRE', KEYS[2], math.max(1, math.ceil(free + change[i] - now) + 120000), 'GT')
   end
 end
 return settled

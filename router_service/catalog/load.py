@@ -29,7 +29,21 @@ NOT_ENFORCED = {
     "litellm_params": ("rpd", "tpd"),
     "model_info.router": ("limit_group",),
 }
+NO_EFFECT_ON_MODEL = frozenset(
+    {
+        "languages",
+        "domains",
+        "safety",
+        "evidence",
+        "retention_days",
+        "trains_on_data",
+        "latency_ms_p50",
+        "burst_s",
+        "batch_lane",
+    }
+)
 NO_EFFECT = (
+    "routing_strategy",
     "context_window_fallbacks",
     "content_policy_fallbacks",
     "allowed_fails",
@@ -76,7 +90,11 @@ def build_catalog(document: Mapping[str, Any], *, source: str) -> Catalog:
 def notes(document: Mapping[str, Any]) -> list[str]:
     """Keys of a valid document that this version reads but does not act on yet."""
     settings = document.get("router_settings") or {}
-    return [f"router_settings.{key} has no effect in this version" for key in NO_EFFECT if settings.get(key)]
+    unused = [f"router_settings.{key}" for key in NO_EFFECT if settings.get(key)]
+    for index, entry in enumerate(document["model_list"]):
+        keys = ((entry.get("model_info") or {}).get("router") or {}).keys()
+        unused += [f"model_list[{index}].model_info.router.{key}" for key in sorted(keys & NO_EFFECT_ON_MODEL)]
+    return [f"{path} has no effect in this version" for path in unused]
 
 
 def content_hash(document: Mapping[str, Any]) -> str:

@@ -28,6 +28,10 @@ class Limits:
     itpm: float | None = None
     otpm: float | None = None
 
+    @property
+    def has_rates(self) -> bool:
+        return any(rate is not None for rate in (self.rpm, self.tpm, self.itpm, self.otpm))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:

@@ -192,7 +192,10 @@ def broker(target: Target) -> Iterator[Finding]:
     """The broker, where it is a server of its own."""
     if target.broker_url and target.broker_url != target.redis_url:
         if target.broker_url.startswith("amqp"):
-            yield Finding(check="broker", level=Level.OK, detail="AMQP; `workers` below says whether it is reached")
+            yield Finding(
+                check="broker", level=Level.FAIL, detail="AMQP is not supported yet",
+                advice="set WAYBILL_BROKER_URL to a redis:// URL, or leave it out",
+            )  # fmt: skip
             return
         yield from _redis("broker", target.broker_url, "WAYBILL_BROKER_URL")
 

@@ -39,6 +39,7 @@ _SETTINGS: dict[str, str] = {
     "log_min_duration_statement": "-1",  # statements carry prompts; none is ever logged
     "log_min_error_statement": "panic",  # nor with an error
     "log_parameter_max_length_on_error": "0",
+    "log_error_verbosity": "terse",  # no DETAIL: it shows the failing row
     "log_checkpoints": "off",
 }
 _DURABLE = {"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from router_service.store.session import Session
 
 PREFIX_HEX = 12
+FORM = re.compile(rf"wb_([0-9a-f]{{{PREFIX_HEX}}})_")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,5 +55,5 @@ def digest(key: str) -> bytes:
 
 
 def prefix_of(key: str) -> str | None:
-    parts = key.split("_", 2)
-    return parts[1] if len(parts) == 3 and parts[0] == "wb" and len(parts[1]) == PREFIX_HEX else None
+    match = FORM.match(key)
+    return match[1] if match else None

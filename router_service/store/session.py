@@ -8,7 +8,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -105,9 +105,11 @@ class Session:
 
 
 def _is_unavailable(error: DBAPIError) -> bool:
-    """Connection failures (SQLSTATE class 08) and an operator's shutdown (57P01 to 57P03)."""
+    """Connection failures (without an SQLSTATE, or of its class 08) and an operator's shutdown (57P01 to 57P03)."""
     state = getattr(error.orig, "sqlstate", None)
-    return state is None or state.startswith("08") or state in {"57P01", "57P02", "57P03"}
+    if state is None:
+        return isinstance(error, (OperationalError, InterfaceError))
+    return bool(state.startswith("08") or state in {"57P01", "57P02", "57P03"})
 
 
 def _first_line(error: DBAPIError) -> str:

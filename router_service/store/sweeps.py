@@ -28,6 +28,16 @@ class RunningLease:
     left_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenOfLate:
+    """What a model was given within some seconds."""
+
+    model_id: str
+    requests: int
+    tokens_in: int
+    tokens_out: int
+
+
 async def expired_leases(session: Session, *, lease_s: float) -> Sequence[Moved]:
     """RUNNING -> RETRY_WAIT, or DEAD at the third lost lease. `left` holds the new state here: the caller rings for the dead."""
     rows = await session.rows("sweep_leases", lease_s=lease_s, most=MOST, poison=POISON_LEASES)
@@ -75,3 +85,16 @@ async def unticketed(session: Session) -> int:
 async def running_leases(session: Session) -> Sequence[RunningLease]:
     rows = await session.rows("running_leases")
     return [RunningLease(job_id=row.id, epoch=row.epoch, model_id=row.model_id, left_s=row.left_s) for row in rows]
+
+
+async def given_of_late(session: Session, *, within_s: float) -> Sequence[GivenOfLate]:
+    """Calls begun within the last so many seconds, and their tokens, by model."""
+    return [
+        GivenOfLate(model_id=row.model_id, requests=row.requests, tokens_in=row.tokens_in, tokens_out=row.tokens_out)
+        for row in await session.rows("given_of_late", within_s=within_s)
+    ]
+
+
+async def expired_files(session: Session) -> int:
+    """Delete files whose time is over. How many."""
+    return len(await session.rows("sweep_files", most=MOST))

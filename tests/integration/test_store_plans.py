@@ -17,10 +17,11 @@ FINISHED = 20_000
 ID = "018bcfe5-6800-7000-8000-000000000001"
 TICKETS = f"'{json.dumps([{'id': ID, 'epoch': 1, 'attempt': 1}])}'"
 
+# Each statement with one set of values, and the indexes of which it must use one.
 PLANS: list[tuple[str, dict[str, str], set[str]]] = [
     ("job_take", {"most": "500", "blocked": "'{}'"}, {"jobs_queued"}),
-    ("job_get", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk", "job_results_pk"}),
-    ("job_state", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk"}),
+    ("job_get", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk", "jobs_listed"}),
+    ("job_state", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk", "jobs_listed"}),
     (
         "job_list",
         {"tenant_id": "'t'", "most": "20", "before": "NULL", "state": "NULL", "batch_id": "NULL", "model": "NULL"},
@@ -36,7 +37,7 @@ PLANS: list[tuple[str, dict[str, str], set[str]]] = [
     ("sweep_unticketed", {}, {"jobs_routed"}),
     ("running_leases", {}, {"jobs_running"}),
     ("batch_ready", {}, {"jobs_batch_live"}),
-    ("dead_load", {"tickets": TICKETS}, {"jobs_pk"}),
+    ("dead_load", {"tickets": TICKETS}, {"jobs_pk", "jobs_dead"}),
 ]
 
 
@@ -88,7 +89,7 @@ async def test_work_is_found_by_partial_indexes_among_many_finished_rows(sql: Sq
         found = nodes(row["QUERY PLAN"][0]["Plan"])
         scanned = [node for node in found if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "jobs"]
         used = {node["Index Name"] for node in found if "Index Name" in node}
-        if scanned or not indexes <= used:
+        if scanned or not indexes & used:
             wrong.append((name, used, "Seq Scan on jobs" if scanned else "index missing"))
     assert wrong == []
 

@@ -78,7 +78,14 @@ jobs = st.builds(
 )
 counters = st.dictionaries(
     st.sampled_from(NAMES),
-    st.builds(Counters, in_flight=st.integers(0, 5), wait_s=st.floats(0, 1000), paused_s=st.floats(0, 10)),
+    st.builds(
+        Counters,
+        in_flight=st.integers(0, 5),
+        wait_s=st.floats(0, 1000),
+        paused_s=st.floats(0, 10),
+        room=st.integers(0, 5),
+        slots_short=st.booleans(),
+    ),
 )
 
 
