@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from router_service.embedded.state import StackState
 
 FLAKY = "flaky"
-EVERY = 4
+ASKED_FOR = ("auto", "local-frequency", "local-lexrank", FLAKY)
 MAX_WORDS = 60
 START_S = 90.0
 STOP_S = 45.0
@@ -179,7 +179,7 @@ def _summarize_packages(client: ApiClient, folder: Path, *, limit: int | None) -
         islice(installed_packages(), limit),
         client=client,
         order=Order(
-            model_of=lambda index: FLAKY if index % EVERY == EVERY - 1 else "auto",
+            model_of=lambda index: ASKED_FOR[index % len(ASKED_FOR)],
             max_words=MAX_WORDS,
             window_tokens=window_tokens(client.models(), model="auto"),
         ),
@@ -241,7 +241,7 @@ def _tell_flower(state: StackState, folder: Path, *, catalog: Path) -> None:
     if state.flower_url is None:
         return
     sys.stdout.write(
-        f"To look at the queues: `waybill up --data-dir {folder} --config {catalog}`, then open {state.flower_url} "
+        f"To look at the queues: `.venv/bin/waybill up --data-dir {folder} --config {catalog}`, then open {state.flower_url} "
         f"(Flower);\nits user is waybill, its password is in {folder / 'flower-password'}\n"
     )
 
