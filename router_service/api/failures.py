@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
 log = logger(__name__)
+CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 def install(app: FastAPI) -> None:
@@ -53,7 +54,8 @@ async def _unprocessable(_request: Request, error: Exception) -> JSONResponse:
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for this class)
-    return failure(error.status_code, str(error.detail), kind="invalid_request_error", code=None)
+    code = CODES.get(error.status_code)
+    return failure(error.status_code, str(error.detail), kind="invalid_request_error", code=code)
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

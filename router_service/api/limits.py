@@ -6,6 +6,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 
 from router_service.api.failures import failure
 
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
 MOST_JSON_BYTES = 16_000_000
 MOST_UPLOAD_BYTES = 210_000_000
 UPLOADS = frozenset({"/v1/files"})
-
-
-class _BodyTooLargeError(Exception):
-    """Stops reading a body that is over its limit."""
 
 
 class RequestGuard:
@@ -33,12 +30,9 @@ class RequestGuard:
             return
         request_id = f"req_{secrets.token_hex(12)}"
         most = MOST_UPLOAD_BYTES if scope["path"] in UPLOADS else MOST_JSON_BYTES
-        started = False
 
         async def tell(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
@@ -49,19 +43,14 @@ class RequestGuard:
             message = await receive()
             read += len(message.get("body", b""))
             if read > most:
-                raise _BodyTooLargeError
+                raise HTTPException(413, detail=f"the request's body is over {most} bytes")
             return message
 
         length = Headers(scope=scope).get("content-length", "0")
-        too_large = failure(
-            413, f"the request's body is over {most} bytes", kind="invalid_request_error", code="too_large"
-        )
         if length.isdigit() and int(length) > most:
+            too_large = failure(
+                413, f"the request's body is over {most} bytes", kind="invalid_request_error", code="too_large"
+            )
             await too_large(scope, receive, tell)
             return
-        try:
-            await self._app(scope, bounded, tell)
-        except _BodyTooLargeError:
-            if started:
-                raise
-            await too_large(scope, receive, tell)
+        await self._app(scope, bounded, tell)
