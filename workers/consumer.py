@@ -36,12 +36,12 @@ class TicketConsumer(Consumer):  # type: ignore[misc]  # Celery is not typed
         return guarded
 
 
-class TicketChannel(redis_transport.Channel):  # type: ignore[misc]  # kombu is not typed
+class TicketChannel(redis_transport.Channel):
     """What is not even a message of kombu's is dropped too."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
-            return super()._brpop_read(**options)
+            return super()._brpop_read(**options)  # type: ignore[no-untyped-call]  # kombu is half typed
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             log.warning("what is no message was dropped from a queue", error_type=type(error).__name__)
             raise Empty from error  # as kombu says that nothing was there

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from router_service.capacity.connection import connect, unavailable
+from router_service.capacity.connection import connect, end_loops, unavailable
 from router_service.capacity.doorbell import Doorbell
 from router_service.capacity.limiter import Limiter
 from router_service.capacity.presence import Presence
@@ -72,9 +72,7 @@ class Runtime:
         self.every(1.0, self._follow_catalog, name="catalog")
 
     async def close(self) -> None:
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        await end_loops(self._loops)
         try:
             with unavailable():
                 await self._presence.leave(role=self.role, name=self.name)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from router_service.api.lists import page
+from router_service.api.lists import TextFilter, page
 from router_service.api.state import Caller, Here
 from router_service.errors import InvalidRequestError, NotFoundError
 from router_service.jobs import ids
@@ -18,6 +18,7 @@ from router_service.store.dead_letters import Selection
 
 routes = APIRouter(prefix="/v1/dead-letters", tags=["dead letters"])
 MOST_AT_ONCE = 10_000
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00]*$")]
 LetterState = Literal["open", "rerouted", "parked", "replayed", "discarded"]
 
 
@@ -28,8 +29,8 @@ class LetterChoice(BaseModel):
 
     ids: Annotated[list[str], Field(max_length=MOST_AT_ONCE)] | None = None
     all: bool = False
-    model: str | None = None
-    code: str | None = None
+    model: Text | None = None
+    code: Text | None = None
     batch_id: str | None = None
 
     @model_validator(mode="after")
@@ -50,7 +51,7 @@ class LetterChoice(BaseModel):
 class Replay(LetterChoice):
     """`to_model`: another model than the one asked for at first."""
 
-    to_model: str | None = None
+    to_model: Text | None = None
 
 
 @routes.get("")
@@ -59,8 +60,8 @@ async def list_letters(
     principal: Caller,
     limit: Annotated[int, Query(ge=1, le=1000)] = 20,
     after: str | None = None,
-    model: str | None = None,
-    code: str | None = None,
+    model: TextFilter = None,
+    code: TextFilter = None,
     batch_id: str | None = None,
     state: LetterState | None = None,
 ) -> dict[str, Any]:

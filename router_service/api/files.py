@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import StreamingResponse
 
-from router_service.api.lists import page
+from router_service.api.lists import TextFilter, page
 from router_service.api.state import Caller, Here, State, make_id
 from router_service.errors import InvalidRequestError, NotFoundError, TooLargeError
 from router_service.jobs import ids
@@ -61,7 +61,7 @@ async def list_files(
     limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
     after: str | None = None,
     order: Literal["asc", "desc"] = "desc",
-    purpose: str | None = None,
+    purpose: TextFilter = None,
 ) -> dict[str, Any]:
     async with here.database.transaction() as session:
         rows = await files.listed(

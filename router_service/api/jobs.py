@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from router_service.api import admission
-from router_service.api.lists import page
+from router_service.api.lists import TextFilter, page
 from router_service.api.state import Caller, Here, State, make_id
 from router_service.capacity.connection import unavailable
 from router_service.capacity.limiter import reservation
@@ -49,7 +49,13 @@ class JobRequest(BaseModel):
     quality: Annotated[float, Field(ge=0, le=1)] | None = None
     deadline: AwareDatetime | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    metadata: Annotated[dict[str, Annotated[str, Field(max_length=512)]], Field(max_length=MOST_METADATA)] | None = None
+    metadata: (
+        Annotated[
+            dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+            Field(max_length=MOST_METADATA),
+        ]
+        | None
+    ) = None
 
 
 @routes.post("", status_code=202)
@@ -93,7 +99,7 @@ async def list_jobs(
     after: str | None = None,
     status: JobState | None = None,
     batch_id: str | None = None,
-    model: Annotated[str | None, Query(max_length=200)] = None,
+    model: TextFilter = None,
 ) -> dict[str, Any]:
     """A page of jobs, newest first, without their results."""
     async with here.database.transaction() as session:
@@ -208,11 +214,15 @@ def show(row: Any) -> dict[str, Any]:
 
 
 def encode_body(body: dict[str, Any]) -> str:
-    """One line of JSON. Raises InvalidRequestError on a number that JSON does not have."""
+    """One line of JSON. Raises InvalidRequestError on a number that JSON does not have, and on half a surrogate pair."""
     try:
-        return json.dumps(body, separators=(",", ":"), allow_nan=False)
+        line = json.dumps(body, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError("input: half of a surrogate pair is not text", param="input") from error
     except ValueError as error:
         raise InvalidRequestError("input: NaN and Infinity are not JSON", param="input") from error
+    return line
 
 
 def no_nul(metadata: dict[str, str] | None, *, path: str) -> dict[str, str] | None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Query
+
+# A filter by text. Postgres holds no NUL, so nothing can be found by one.
+TextFilter = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00]*$")]
 
 
 def page(rows: Sequence[Any], *, limit: int, show: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
-from router_service.capacity.connection import connect
+from router_service.capacity.connection import connect, end_loops
 from router_service.capacity.doorbell import Doorbell
 from router_service.capacity.limiter import Limiter
 from router_service.capacity.presence import Presence
@@ -106,9 +106,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
     try:
         yield state
     finally:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await end_loops(loops)
         if state.queue_lengths is not None:
             await state.queue_lengths.close()
         await publisher.close()

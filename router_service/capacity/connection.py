@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,10 @@ from redis.exceptions import RedisError
 from router_service.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 MOST_CONNECTIONS = 20
+CANCEL_AGAIN_S = 0.1
 
 
 def connect(redis_url: str, *, name: str) -> Redis:
@@ -47,3 +49,17 @@ def unavailable() -> Iterator[None]:
         yield
     except (RedisError, OSError) as error:
         raise UnavailableError("redis", f"Redis is not available: {error}") from error
+
+
+async def end_loops(loops: Collection[asyncio.Task[None]]) -> None:
+    """Cancel the endless tasks of a process and wait for their end, asking again where that was not heard.
+
+    redis-py sends with `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that comes as it returns
+    (python/cpython#86296).
+    """
+    left = set(loops)
+    while left:
+        for loop in left:
+            loop.cancel()
+        _ended, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+    await asyncio.gather(*loops, return_exceptions=True)

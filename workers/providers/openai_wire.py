@@ -10,11 +10,13 @@ from __future__ import annotations
 import email.utils
 import json
 import math
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from pydantic_core import from_json
 
 from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
 
@@ -30,6 +32,8 @@ DEFAULT_RETRY_AFTER_S = 5.0
 MOST_RETRY_AFTER_S = 3600.0
 MODEL_UNFIT = frozenset({401, 402, 403, 404, 405, 501})
 REQUEST_AT_FAULT = frozenset({400, 413, 422})
+# Identifiers such as rate_limit_exceeded, and nothing that could be a sentence: what a provider calls a code may quote a prompt.
+CODE = re.compile(r"[A-Za-z]{2,40}([_.][a-z0-9]{1,20}){0,6}")
 OTHER_MODEL_MAY = frozenset(
     {"context_length_exceeded", "model_not_found", "unsupported_parameter", "unsupported_value"}
 )
@@ -144,9 +148,9 @@ def _read_error(content: bytes) -> tuple[str, str]:
     """A stable code and a short message. The provider's own words may quote the prompt, so they are not kept here."""
     error = (_parse(content) or {}).get("error")
     error = error if isinstance(error, dict) else {}
-    code = next((value for value in (error.get("code"), error.get("type")) if isinstance(value, str) and value), None)
-    clean = "".join(character for character in (code or "")[:60] if character.isalnum() or character in "_-.")
-    return clean or "provider_error", f"the provider answered with the error {clean or 'it did not name'}"
+    given = [value for value in (error.get("code"), error.get("type")) if isinstance(value, str)]
+    code = next((value for value in given if CODE.fullmatch(value)), None)
+    return code or "provider_error", f"the provider answered with the error {code or 'it did not name'}"
 
 
 def _parse(content: bytes) -> dict[str, Any] | None:
@@ -163,8 +167,14 @@ def _one_line(content: bytes) -> str | None:
 
 
 def _line(value: dict[str, Any]) -> str | None:
-    """One line of JSON; None for NaN and infinities, which Python reads and no other reader takes."""
+    """One line of JSON that every reader takes; None where that cannot be: NaN, infinities, a depth of hundreds.
+
+    Half a surrogate pair, as where an answer was cut within an emoji, becomes U+FFFD.
+    """
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        line = json.dumps(value, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+        line = line.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        from_json(line)
     except (ValueError, RecursionError):
         return None
+    return line
