@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -27,14 +27,18 @@ from router_service.store import bootstrap, catalogs, migrate
 from router_service.store.session import Database
 from tests.support.catalogs import document
 from tests.support.steps import TENANT, Sql, Steps
+from tests.support.workers import Workers
 from workers.runtime import Runtime
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from fastapi import FastAPI
 
     from router_service.catalog.models import Catalog
+    from workers.providers.base import Adapter
+
+    OpenWorkers = Callable[..., Awaitable[Workers]]
 
 TEMPLATE = "waybill_template"
 
@@ -83,7 +87,15 @@ def database_url(servers: Servers, _template: str, _numbers: Iterator[int]) -> I
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {_template} STRATEGY file_copy")
         yield _with_database(servers.database_url, name)
+        _drop(connection, name)
+
+
+def _drop(connection: psycopg.Connection[Any], name: str) -> None:
+    """FORCE is refused while an autovacuum worker, who is not ours to end, looks at the database; a plain DROP ends it."""
+    try:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    except psycopg.errors.InsufficientPrivilege:
+        connection.execute(f"DROP DATABASE {name}")
 
 
 def _with_database(database_url: str, name: str) -> str:
@@ -216,3 +228,22 @@ async def api(app: FastAPI, api_key: str) -> AsyncIterator[httpx.AsyncClient]:
 def client_of(app: FastAPI, *, key: str | None) -> httpx.AsyncClient:
     headers = {"authorization": f"Bearer {key}"} if key else {}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://waybill", headers=headers)
+
+
+@pytest.fixture
+async def open_workers(
+    settings: Settings, database: Database, limiter: Limiter, admin_redis: redis.Redis
+) -> AsyncIterator[OpenWorkers]:
+    """Every worker in this process over a catalog of these entries; closed after the test."""
+    async with AsyncExitStack() as exits:
+
+        async def open_them(
+            *entries: dict[str, Any], adapter: Adapter | None = None, **router_settings: Any
+        ) -> Workers:
+            await publish(database, document(*entries, **router_settings))
+            runtime = Runtime(settings, role="test", name="test-1")
+            await runtime.open()
+            exits.push_async_callback(runtime.close)
+            return Workers(runtime, admin_redis, adapter=adapter)
+
+        yield open_them

@@ -17,7 +17,7 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, LiteralString, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import httpx
 import openai
@@ -26,6 +26,7 @@ import redis
 from psycopg.rows import dict_row
 
 from router_service.embedded.directory import load_secrets
+from router_service.embedded.process import alive
 from router_service.embedded.state import StackState, birth, load_state
 from router_service.embedded.valkey import EmbeddedValkey
 from tests.support.catalogs import document
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 START_S = 90.0
 STOP_S = 60.0
 POLL_S = 0.05
-CHAT = "/v1/chat/completions"
+CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 ROLES = ("api", "router", "provider-1", "dead-letter", "janitor")
 TERMINAL = frozenset({"succeeded", "failed", "cancelled", "expired"})
 # What a call before the last one may have ended as: a worker's death, a failure that is tried again, a throttle.
@@ -95,7 +96,7 @@ class RunningStack:
                     api_key=self.key,
                     max_retries=0,
                     timeout=120,
-                    http_client=httpx.Client(trust_env=False, timeout=120),
+                    http_client=openai.DefaultHttpxClient(trust_env=False),
                 )
             )
             self._exits = exits.pop_all()
@@ -143,8 +144,8 @@ class RunningStack:
         family = descendants(self.process.pid)
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout=STOP_S)
-        left = {pid: name for (pid, born), name in family.items() if birth(pid) == born}
         assert code == 0, f"`waybill up` ended with {code}: {self.said()}"
+        left = {pid: name for (pid, born), name in family.items() if birth(pid) == born and alive(pid)}
         assert not left, f"still running: {left}"
         assert not session_of(self.process.pid), "a process of the stack's session is left"
         assert load_state(self.data_dir) is None
@@ -160,16 +161,12 @@ class RunningStack:
             return
         family = descendants(process.pid)
         process.send_signal(signal.SIGTERM)
-        for pid, born in family:
-            if birth(pid) == born:  # what a failed test had stopped must be able to end
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGCONT)
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=STOP_S)
-        for pid, born in [*family, (process.pid, birth(process.pid))]:
-            if born is not None and birth(pid) == born:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        process.poll()
+        _signal([pid for pid, born in family if birth(pid) == born], signal.SIGKILL)
+        if process.returncode is None:
+            process.kill()
         process.wait(timeout=STOP_S)
 
     # --- its parts
@@ -191,20 +188,20 @@ class RunningStack:
         return pid
 
     def wait_restarted(self, name: str, *, former: int, patience_s: float = 60.0) -> None:
-        until(
-            lambda: self.state.children.get(name, former) != former, patience_s=patience_s, what=f"{name} came back"
-        )
+        until(lambda: self.state.children.get(name, former) != former, patience_s=patience_s, what=f"{name} came back")
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:
-        """SIGSTOP to a child, SIGCONT at the end."""
+        """SIGSTOP to a child and what it has started (Postgres answers from there), SIGCONT at the end."""
         pid = self.pid(name)
         print(f"SIGSTOP {name} (pid {pid})")
-        os.kill(pid, signal.SIGSTOP)
+        os.kill(pid, signal.SIGSTOP)  # first, so that it starts nothing more
+        stopped = [pid, *(child for child, _born in descendants(pid))]
+        _signal(stopped[1:], signal.SIGSTOP)
         try:
             yield
         finally:
-            os.kill(pid, signal.SIGCONT)
+            _signal(stopped, signal.SIGCONT)
 
     def admin_redis(self) -> redis.Redis:
         """As the user who may do everything; the roles' user may not FLUSHALL."""
@@ -214,7 +211,7 @@ class RunningStack:
 
     def rows(self, statement: str, *parameters: object) -> list[Json]:
         with psycopg.connect(self.state.database_url, autocommit=True, row_factory=dict_row) as connection:
-            return connection.execute(cast("LiteralString", statement), parameters or None).fetchall()
+            return connection.execute(statement.encode(), parameters or None).fetchall()
 
     def waybill(self, *words: str, code: int = 0) -> str:
         """Run a command as an operator would; its standard output."""
@@ -243,7 +240,8 @@ class RunningStack:
             json={"model": model, "input": {"messages": [{"role": "user", "content": prompt}]}, **fields},
         )
         assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
+        job_id: str = answer.json()["id"]
+        return job_id
 
     def job(self, job_id: str, *, wait_s: float = 0) -> Json:
         answer = self.http.get(f"/v1/jobs/{job_id}", params={"wait": wait_s}, timeout=wait_s + 20)
@@ -419,11 +417,17 @@ def descendants(pid: int) -> dict[tuple[int, str | None], str]:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-    family, found = {pid}, True
-    while found:
-        found = {child for child, parent in parents.items() if parent in family} - family
-        family |= found
+    family, newest = {pid}, {pid}
+    while newest:
+        newest = {child for child, parent in parents.items() if parent in family} - family
+        family |= newest
     return {(each, birth(each)): command_line(each) for each in family - {pid}}
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def session_of(leader: int) -> list[int]:

@@ -173,8 +173,9 @@ class ProviderWorker:
                 worker=self._runtime.name,
                 lease_s=self._runtime.settings.lease_s,
             )
-        by_id = {claim.id: claim for claim in claims}
-        return [by_id.get(ticket.job_id) for ticket in tickets]
+        # Each claim goes to one ticket: a doubled or stale one that came in the same group gets none.
+        by_ticket = {(claim.id, claim.epoch): claim for claim in claims}
+        return [by_ticket.pop((ticket.job_id, ticket.epoch), None) for ticket in tickets]
 
     async def _finish(self, finishes: Sequence[Finish]) -> Sequence[Fate]:
         """Write until the database takes it: an answer that was paid for is not thrown away because Postgres restarts."""

@@ -127,7 +127,8 @@ class Router:
             raise
         epochs = dict(routed)
         await self._give_back([each for each in placed if each.taken.job.id not in epochs], catalog)
-        await self._send([each for each in placed if each.taken.job.id in epochs], epochs)
+        held = await self._still_held([each for each in placed if each.taken.job.id in epochs])
+        await self._send(held, epochs)
         return Pass(taken=len(taken), routed=len(epochs), blocked=stuck, shut=shut)
 
     async def _place(
@@ -203,6 +204,25 @@ class Router:
                     await self._runtime.limiter.settle(catalog.by_id[model_id], usages)
             except UnavailableError as error:
                 log.warning("reservations are left to expire", model=model_id, count=len(usages), error=str(error))
+
+    async def _still_held(self, placed: Sequence[Placed]) -> list[Placed]:
+        """Those whose reservations outlived the COMMIT. Redis may have lost the others and have been rebuilt without them.
+
+        No ticket is sent for those, so that no call starts uncounted; the janitor queues their jobs again.
+        """
+        by_model: dict[str, list[str]] = {}
+        for each in placed:
+            by_model.setdefault(each.decision.model_id or "", []).append(each.need.reservation)
+        gone: set[str] = set()
+        for model_id, reservations in by_model.items():
+            try:
+                with unavailable():
+                    gone.update(await self._runtime.limiter.renew(model_id, reservations, lease_s=0))
+            except UnavailableError:
+                gone.update(reservations)
+        if gone:
+            log.warning("reservations were lost before their tickets were sent", count=len(gone))
+        return [each for each in placed if each.need.reservation not in gone]
 
     async def _send(self, placed: Sequence[Placed], epochs: dict[UUID, int]) -> None:
         """Publish after the COMMIT. A message that was lost is noticed by the janitor."""

@@ -1,4 +1,4 @@
-"""The stack that faults are injected into. It heals by itself, so that all tests here share one (xdist_group "faults")."""
+"""The stack that faults are injected into. It heals by itself, so that all tests here share one."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.stacks import until
 if TYPE_CHECKING:
     from tests.stacks import RunningStack
 
-pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 
 def test_jobs_of_a_failing_model_reach_the_fallback_over_the_dead_letter_queue(stack: RunningStack) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.stacks import RunningStack
 
-pytestmark = [pytest.mark.xdist_group("faults"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.timeout(180)
 
 TASK_OF = {"route": ROUTE_TASK, "model.fast": CALL_TASK, "dlq.fast": DEAD_LETTER_TASK}
 
@@ -66,7 +66,9 @@ def forgeries(queue: str, trap: Path, known_job: str) -> Iterator[tuple[str, byt
     shapes: dict[str, dict[str, Any]] = {
         "pickled": envelope(pickled, queue=queue, task=task, content_type="application/x-python-serialize"),
         "pickle said to be JSON": envelope(pickled, queue=queue, task=task),
-        "yaml": envelope(b"!!python/object/apply:os.mkdir [x]", queue=queue, task=task, content_type="application/x-yaml"),
+        "yaml": envelope(
+            b"!!python/object/apply:os.mkdir [x]", queue=queue, task=task, content_type="application/x-yaml"
+        ),
         "unknown task": envelope(arguments([]), queue=queue, task="os.system"),
         "a task of Celery's own": envelope(
             arguments({"task": task, "args": [], "kwargs": {}}, [[[]]]), queue=queue, task="celery.starmap"
@@ -83,7 +85,9 @@ def forgeries(queue: str, trap: Path, known_job: str) -> Iterator[tuple[str, byt
         "a ticket with a wrong id": envelope(arguments([["../../etc/passwd", 1, 1, 0]]), queue=queue, task=task),
         "a ticket with a huge epoch": envelope(arguments([[uuid.uuid4().hex, 10**30, 1, 0]]), queue=queue, task=task),
         "a ticket for nobody": envelope(arguments([[uuid.uuid4().hex, 1, 1, 0]]), queue=queue, task=task),
-        "a ticket for a finished job": envelope(arguments([[known_job, 1, 1, 0], [known_job, 2, 2, 0]]), queue=queue, task=task),
+        "a ticket for a finished job": envelope(
+            arguments([[known_job, 1, 1, 0], [known_job, 2, 2, 0]]), queue=queue, task=task
+        ),
         "an ETA that is none": envelope(arguments([]), queue=queue, task=task, eta="tomorrow"),
         "an expiry that is none": envelope(arguments([]), queue=queue, task=task, expires="never"),
         "a compression that nobody knows": envelope(arguments([]), queue=queue, task=task, compression="x-evil"),
@@ -122,7 +126,7 @@ def test_forged_messages_run_nothing_and_stop_nobody(stack: RunningStack, queue:
     with stack.admin_redis() as admin:
         for name, message in forgeries(queue, trap, known.removeprefix("job_")):
             admin.lpush(queue, message)
-            until(lambda: admin.llen(queue) == 0, patience_s=20, what=f"{name!r} is taken from {queue}")  # noqa: B023
+            until(lambda: admin.llen(queue) == 0, patience_s=20, what=f"{name!r} is taken from {queue}")
             assert stack.state.children == workers, f"{name!r} ended a worker"
     assert stack.rows("SELECT count(*) AS n FROM attempts") == calls
     assert not trap.exists()

@@ -43,10 +43,7 @@ class LimiterMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 6))
     def reserve(self, count: int) -> None:
-        needs = [
-            Need(reservation=f"r{next(self.numbers)}", tokens_in=1, tokens_out=1)
-            for _ in range(count)
-        ]
+        needs = [Need(reservation=f"r{next(self.numbers)}", tokens_in=1, tokens_out=1) for _ in range(count)]
         grant = self.loop.run(self.limiter.reserve(self.model, needs, lease_s=600))
         free = SLOTS - len(self.held)
         assert len(grant.starts_ms) == min(count, free)

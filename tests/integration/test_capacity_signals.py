@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from router_service.capacity import connection as connection_module
 from router_service.capacity import presence as presence_module
 from router_service.capacity.connection import connect, unavailable
 from router_service.capacity.doorbell import Doorbell
@@ -123,3 +124,22 @@ async def test_a_broker_that_is_away_is_named_as_unavailable_and_used_again_when
         break
     await publisher.close()
     assert admin_redis.llen("q") == 2
+
+
+async def test_a_loop_that_misses_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection_module, "CANCEL_AGAIN_S", 0.01)
+    missed = asyncio.Event()
+
+    async def deaf_once() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            missed.set()
+        await asyncio.Event().wait()
+
+    loop = asyncio.create_task(deaf_once())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await connection_module.end_loops([loop])
+    assert missed.is_set()
+    assert loop.cancelled()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     Waybill = Callable[..., str]
 
-pytestmark = pytest.mark.xdist_group("cli-stack")
 
 
 @pytest.fixture(scope="module")

@@ -78,9 +78,7 @@ async def test_each_line_comes_back_exactly_once_in_input_order(steps: Steps, sq
     assert (row.tokens_in, row.tokens_out) == (21, 9)
 
 
-async def test_custom_ids_and_answers_that_are_hard_to_quote_make_valid_lines(
-    steps: Steps, database: Database
-) -> None:
+async def test_custom_ids_and_answers_that_are_hard_to_quote_make_valid_lines(steps: Steps, database: Database) -> None:
     hard = '"\\ \u2028\u2029 \U0001f6a2 \x01\x7f :id %s \n'
     batch_id, _ = await steps.batch(0)
     async with database.transaction() as session:

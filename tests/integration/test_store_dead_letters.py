@@ -114,9 +114,7 @@ async def test_two_workers_never_hold_the_same_dead_job(letters: Letters, databa
         assert await dead_letters.load(other, tickets) == []
 
 
-async def test_a_replay_queues_the_job_again_with_every_model_allowed(
-    letters: Letters, sql: Sql, steps: Steps
-) -> None:
+async def test_a_replay_queues_the_job_again_with_every_model_allowed(letters: Letters, sql: Sql, steps: Steps) -> None:
     ((job_id, epoch),) = await letters.parked()
     assert await letters.replay() == 1
     row = await sql.job(job_id)

@@ -55,9 +55,7 @@ async def test_nothing_is_taken_over_in_the_first_lease_after_the_database_start
     assert await swept(sweeps.expired_leases, lease_s=86_400.0) == []
 
 
-async def test_the_third_lost_lease_is_poison_and_writes_one_dead_letter(
-    steps: Steps, sql: Sql, swept: Swept
-) -> None:
+async def test_the_third_lost_lease_is_poison_and_writes_one_dead_letter(steps: Steps, sql: Sql, swept: Swept) -> None:
     (claim,) = await steps.running(lease_s=-1.0)
     for _lease in range(2):
         await swept(sweeps.expired_leases, lease_s=0.0)
@@ -143,9 +141,7 @@ async def test_what_is_in_flight_is_told_with_the_time_it_has_left(steps: Steps,
     assert leases[gone.id].left_s == 0
 
 
-async def test_two_janitors_at_once_take_each_call_over_once(
-    steps: Steps, sql: Sql, swept: Swept
-) -> None:
+async def test_two_janitors_at_once_take_each_call_over_once(steps: Steps, sql: Sql, swept: Swept) -> None:
     await steps.running(count=20, lease_s=-1.0)
     both = await asyncio.gather(*(swept(sweeps.expired_leases, lease_s=0.0) for _ in range(2)))
     assert sum(map(len, both)) == 20

@@ -168,9 +168,7 @@ async def test_a_group_of_finishes_is_all_or_nothing(steps: Steps, sql: Sql) -> 
 
 async def test_finishes_of_different_ends_go_in_one_statement(steps: Steps, sql: Sql) -> None:
     one, two, three = await steps.running(count=3)
-    fates = await steps.finish(
-        answered(three), gone_wrong(one, JobState.RETRY_WAIT), answered(replace(two, attempt=9))
-    )
+    fates = await steps.finish(answered(three), gone_wrong(one, JobState.RETRY_WAIT), answered(replace(two, attempt=9)))
     assert fates == [Fate.MOVED, Fate.MOVED, Fate.STALE]
     assert [await sql.state(each.id) for each in (one, two, three)] == ["retry_wait", "running", "succeeded"]
 

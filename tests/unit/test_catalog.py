@@ -225,9 +225,9 @@ def test_a_model_without_a_provider_speaks_the_openai_wire() -> None:
 
 
 def test_a_simulated_model_behaves_as_written() -> None:
-    assert model_of(router={"simulated": {"latency_ms": 5, "failure": "429", "failure_rate": 0.5, "seed": 3}}).simulation == Simulation(
-        latency_ms=5, failure="429", failure_rate=0.5, seed=3
-    )
+    assert model_of(
+        router={"simulated": {"latency_ms": 5, "failure": "429", "failure_rate": 0.5, "seed": 3}}
+    ).simulation == Simulation(latency_ms=5, failure="429", failure_rate=0.5, seed=3)
     assert model_of().simulation == Simulation()
 
 

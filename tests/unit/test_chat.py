@@ -51,7 +51,10 @@ def said(**message: Any) -> dict[str, Any]:
         (said(content=[{}]), "body.messages[1].content[0]"),
         (said(content=[{"type": 5}]), "body.messages[1].content[0]"),
         (said(content=[{"type": "text"}]), "body.messages[1].content[0].text"),
-        (said(content=[{"type": "text", "text": "x"}, {"type": "text", "text": 1}]), "body.messages[1].content[1].text"),
+        (
+            said(content=[{"type": "text", "text": "x"}, {"type": "text", "text": 1}]),
+            "body.messages[1].content[1].text",
+        ),
         (said(content=[{"type": "refusal", "refusal": None}]), "body.messages[1].content[0].refusal"),
         (said(content=[{"type": "film"}]), "body.messages[1].content[0].type"),
         (body(max_tokens=0), "body.max_tokens"),

@@ -59,7 +59,13 @@ def test_a_malformed_id_is_one_that_nobody_has(kind: Kind) -> None:
 
 
 def test_an_id_in_another_spelling_of_a_number_is_malformed() -> None:
-    for digits in ("{" + "0" * 30 + "}", "00000000-0000-0000-0000-00000000", "0x" + "0" * 30, "0_0" + "0" * 29, "A" * 32):
+    for digits in (
+        "{" + "0" * 30 + "}",
+        "00000000-0000-0000-0000-00000000",
+        "0x" + "0" * 30,
+        "0_0" + "0" * 29,
+        "A" * 32,
+    ):
         with pytest.raises(NotFoundError):
             parse(Kind.JOB, f"job_{digits}")
 

@@ -15,7 +15,24 @@ def test_a_window_is_a_number_and_a_unit(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "24", "h", "0h", "-1h", "1.5h", " 1h", "1h ", "1h\n", "1H", "1w", "91d", "99999999d", "1e3s", "\u0661h", "1h1m"],
+    [
+        "",
+        "24",
+        "h",
+        "0h",
+        "-1h",
+        "1.5h",
+        " 1h",
+        "1h ",
+        "1h\n",
+        "1H",
+        "1w",
+        "91d",
+        "99999999d",
+        "1e3s",
+        "\u0661h",
+        "1h1m",
+    ],
 )
 def test_another_form_is_refused_and_told_what_would_be_right(text: str) -> None:
     with pytest.raises(InvalidRequestError, match="such as '24h'") as caught:

@@ -55,8 +55,6 @@ def test_the_backoff_is_bounded_and_grows_with_the_tries(
 def test_a_model_that_always_fails_is_tried_exactly_as_often_as_allowed(allowed: int, jitter: float) -> None:
     retries = Retries(tries=allowed)
     calls = next(
-        tries + 1
-        for tries in range(100)
-        if after(FAILED, tries=tries, retries=retries, jitter=jitter) == DeadLetter()
+        tries + 1 for tries in range(100) if after(FAILED, tries=tries, retries=retries, jitter=jitter) == DeadLetter()
     )
     assert calls == allowed

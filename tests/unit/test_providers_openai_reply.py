@@ -9,6 +9,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import from_json
 
 from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
 from workers.providers.openai_wire import DEFAULT_RETRY_AFTER_S, MOST_RETRY_AFTER_S, read_reply, retry_after_s
@@ -86,6 +87,9 @@ def test_status_200_without_a_whole_answer_is_a_failure(content: object, code: s
     [
         b'{"choices": [{"message": {"content": "NUL \\u0000 inside"}}]}',
         b'{"choices": [{"message": {"content": "half \\ud800 a pair"}}]}',
+        b'{"choices": [{"message": {"content": "' + "\u2028 \U0001f6a2".encode() + b'"}}]}',
+        b'{"choices": [{"message": {"content": "x"}, "deep": ' + b"[" * 190 + b"]" * 190 + b"}]}",
+        b'{"choices": [{"message": {"content": "x"}, "deep": ' + b"[" * 900 + b"]" * 900 + b"}]}",
         b'{"choices": [{"message": {"content": "x"}, "logprob": NaN}]}',
         b'{"choices": [{"message": {"content": "x"}, "logprob": -Infinity}]}',
         b'{"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1e999}}',
@@ -95,7 +99,16 @@ def test_an_answer_that_the_store_takes_stays_json_for_every_reader(content: byt
     outcome = read(200, content)
     if isinstance(outcome, Answered):
         outcome.body.encode()
+        from_json(outcome.body, allow_inf_nan=False)
         json.loads(outcome.body, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_an_answer_that_was_cut_within_a_character_is_kept_with_a_replacement() -> None:
+    outcome = read(200, b'{"choices": [{"message": {"content": "a ship \\ud83d"}}], "x": "\\ud83d\\udea2"}')
+    assert isinstance(outcome, Answered)
+    answer = json.loads(outcome.body)
+    assert answer["choices"][0]["message"]["content"] == "a ship \ufffd"
+    assert answer["x"] == "\U0001f6a2"
 
 
 @pytest.mark.parametrize(
@@ -174,10 +187,12 @@ def test_the_providers_words_are_kept_only_in_the_body_of_a_refusal() -> None:
     assert json.loads(refused.body) == error("some_code")
 
 
-def test_a_code_is_cut_and_cleaned_before_it_is_kept() -> None:
-    outcome = read(500, error("<b>\n" + "x" * 500))
+@pytest.mark.parametrize("code", ["<b>\n" + "x" * 500, "my secret prompt", "my-secret-prompt-7", "x" * 500])
+def test_a_code_that_is_no_identifier_is_not_kept(code: str) -> None:
+    outcome = read(500, error(code))
     assert isinstance(outcome, Failed)
-    assert outcome.code == "b" + "x" * 56
+    assert outcome.code == "provider_error"
+    assert code not in outcome.message
 
 
 def test_an_errors_type_stands_in_for_its_code() -> None:

@@ -1,0 +1,153 @@
+"""A failing model's jobs, through its dead-letter queue to a fallback, or parked until an operator replays them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from router_service.store import dead_letters
+from router_service.store.dead_letters import Selection
+from tests.conftest import publish
+from tests.support.catalogs import document, entry
+from tests.support.steps import TENANT
+
+if TYPE_CHECKING:
+    from router_service.store.session import Database
+    from tests.conftest import OpenWorkers
+    from tests.support.steps import Sql, Steps
+
+FAILING: dict[str, Any] = {"simulated": {"failure_rate": 1.0, "failure": "401"}}
+
+
+async def test_jobs_of_a_failing_model_finish_on_its_fallback(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(entry("alpha", router=FAILING), entry("beta"), fallbacks=[{"alpha": ["beta"]}])
+    batch_id, _ = await steps.batch(5)
+    await workers.work("alpha", "beta")
+    jobs = await sql.rows("SELECT state, model_id, attempt, excluded FROM jobs")
+    assert jobs == [{"state": "succeeded", "model_id": "beta", "attempt": 2, "excluded": ["alpha"]}] * 5
+    assert {row["state"] for row in await sql.rows("SELECT state FROM dead_letters")} == {"rerouted"}
+    reasons = await sql.rows("SELECT DISTINCT epoch, model_id, reason FROM decisions ORDER BY epoch")
+    assert [tuple(row.values()) for row in reasons] == [(1, "alpha", "cheapest_available"), (2, "beta", "fallback")]
+    ended = await sql.one("SELECT succeeded, failed, error_file_id FROM batches WHERE id = %s", batch_id)
+    assert ended == {"succeeded": 5, "failed": 0, "error_file_id": None}
+    assert (await workers.in_flight("alpha"), await workers.in_flight("beta")) == (0, 0)
+
+
+async def test_a_chain_is_followed_to_its_end(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
+    workers = await open_workers(
+        entry("alpha", router=FAILING),
+        entry("beta", router=FAILING),
+        entry("gamma"),
+        fallbacks=[{"alpha": ["beta", "gamma"]}],
+    )
+    await steps.accept(count=1)
+    await workers.work("alpha", "beta", "gamma")
+    assert await sql.one("SELECT state, model_id, excluded FROM jobs") == {
+        "state": "succeeded",
+        "model_id": "gamma",
+        "excluded": ["alpha", "beta"],
+    }
+
+
+async def test_without_a_fallback_the_job_fails_and_is_parked_and_a_replay_finishes_it(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    workers = await open_workers(entry("alpha", router=FAILING), entry("beta"))
+    await steps.accept(count=2)
+    await workers.work("alpha", "beta")
+    assert await sql.rows("SELECT state, error_code FROM jobs") == [{"state": "failed", "error_code": "http_401"}] * 2
+    assert {row["state"] for row in await sql.rows("SELECT state FROM dead_letters")} == {"parked"}
+    await publish(database, document(entry("alpha")))
+    await workers.runtime._follow_catalog()
+    async with database.transaction() as session:
+        assert 2 == await dead_letters.replay(
+            session, tenant_id=TENANT, selection=Selection(), to_model=None, most=10
+        )
+    await workers.work("alpha")
+    assert await sql.value("SELECT count(*) FROM jobs WHERE state = 'succeeded'") == 2
+    assert {row["state"] for row in await sql.rows("SELECT state FROM dead_letters")} == {"replayed"}
+
+
+async def test_a_fallback_never_leaves_the_jobs_constraints(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    places = {"data_residency": {"inference": "eu", "storage": "eu"}}
+    elsewhere = {"data_residency": {"inference": "us", "storage": "us"}}
+    workers = await open_workers(
+        entry("alpha", router=FAILING | places),
+        entry("beta", router=elsewhere),
+        entry("gamma"),
+        default_fallbacks=["beta", "gamma"],
+    )
+    await steps.accept(count=1, residency="eu")
+    await workers.work("alpha", "beta", "gamma")
+    assert await sql.one("SELECT state, model_id FROM jobs") == {"state": "failed", "model_id": "alpha"}
+    candidates = await sql.value("SELECT candidates FROM decisions ORDER BY epoch DESC LIMIT 1")
+    assert {each["model"]: each["reason"] for each in candidates} == {
+        "alpha": "failed_before",
+        "beta": "residency",
+        "gamma": "residency_unknown",
+    }
+
+
+async def test_a_doubled_or_forged_dead_letter_does_no_harm(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(entry("alpha", router=FAILING), entry("beta"), fallbacks=[{"alpha": ["beta"]}])
+    await steps.accept(count=1)
+    await workers.route()
+    await workers.call()
+    (message,) = workers.pull("dlq.alpha")
+    for _ in range(3):
+        await workers.dead_letter.settle(message)
+    assert await sql.one("SELECT state, epoch, excluded FROM jobs") == {
+        "state": "queued",
+        "epoch": 1,
+        "excluded": ["alpha"],
+    }
+    with pytest.raises(ValueError, match="tickets"):
+        await workers.dead_letter.settle("nonsense")
+
+
+async def test_a_letter_that_was_lost_is_sent_again_by_the_janitor(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(entry("alpha", router=FAILING), entry("beta"), fallbacks=[{"alpha": ["beta"]}])
+    await steps.accept(count=1)
+    await workers.route()
+    await workers.call()
+    assert len(workers.pull("dlq.alpha")) == 1
+    await workers.janitor.resend_dead_letters()
+    assert workers.pull("dlq.alpha") == []
+    await sql.rows("UPDATE dead_letters SET created_at = now() - interval '1 min'")
+    await workers.janitor.resend_dead_letters()
+    assert await workers.settle_dead() == 1
+    await workers.work("alpha", "beta")
+    assert await sql.value("SELECT state FROM jobs") == "succeeded"
+
+
+async def test_a_poison_job_is_parked_after_three_lost_leases_and_reaches_no_other_model(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(entry("alpha"), entry("beta"), default_fallbacks=["beta"])
+    workers.runtime.settings = workers.runtime.settings.model_copy(update={"lease_s": 1e-6})
+    await steps.accept(count=1)
+    for _lease in range(3):
+        await workers.route()
+        ((ticket,),) = workers.pull("model.alpha")
+        (claim,) = await steps.claim([(await sql.value("SELECT id FROM jobs"), ticket[1])], lease_s=-1)
+        await workers.janitor.take_over_leases()
+        await workers.janitor.queue_due_retries()
+    assert claim.attempt == 3
+    assert await sql.value("SELECT state FROM jobs") == "dead"
+    await workers.settle_dead()
+    assert await sql.one("SELECT state, model_id, lost_leases FROM jobs") == {
+        "state": "failed",
+        "model_id": "alpha",
+        "lost_leases": 0,
+    }
+    assert await sql.one("SELECT state, error_code FROM dead_letters") == {"state": "parked", "error_code": "poison"}
+    assert await workers.in_flight() == 0
