@@ -7,7 +7,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import time
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -21,6 +22,7 @@ from pydantic import SecretStr
 from router_service.api.app import make_app
 from router_service.capacity.connection import connect
 from router_service.capacity.limiter import Limiter
+from router_service.embedded import directory
 from router_service.embedded.servers import Servers
 from router_service.settings import Settings
 from router_service.store import bootstrap, catalogs, migrate
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
     OpenWorkers = Callable[..., Awaitable[Workers]]
 
 TEMPLATE = "waybill_template"
+PREFIX = "waybill-tests-"
+YOUNG_S = 60.0
+MEMORY = Path("/dev/shm")
+ROOMY_BYTES = 2_000_000_000
 
 
 @pytest.fixture(scope="session")
@@ -57,14 +63,33 @@ def servers() -> Iterator[Servers]:
 @contextmanager
 def _temporary_directory() -> Iterator[Path]:
     """A short path, since it will hold sockets. Postgres may have moved its part to where `nobody` can reach it."""
-    folder = Path(tempfile.mkdtemp(prefix="waybill-tests-"))
+    parent = MEMORY if _is_roomy(MEMORY) else Path(tempfile.gettempdir())
+    for left in parent.glob(f"{PREFIX}*"):
+        _remove_if_left(left)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     try:
         yield folder
     finally:
-        location = folder / "postgres" / "location"
-        if location.exists():
-            shutil.rmtree(location.read_text().strip(), ignore_errors=True)
-        shutil.rmtree(folder)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    location = folder / "postgres" / "location"
+    if location.exists():
+        shutil.rmtree(location.read_text().strip(), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_left(folder: Path) -> None:
+    """A run that was killed leaves its directory; its servers ended with it. A young one may be about to be owned."""
+    with suppress(OSError):
+        if time.time() - folder.stat().st_mtime > YOUNG_S and directory.holder(folder) is None:
+            _remove(folder)
+
+
+def _is_roomy(folder: Path) -> bool:
+    """A database per test is a thousand small files: in memory that takes a twentieth of the time. Containers keep it small."""
+    return os.access(folder, os.W_OK) and shutil.disk_usage(folder).free > ROOMY_BYTES
 
 
 @pytest.fixture(scope="session")

@@ -160,9 +160,13 @@ class Janitor:
                 log.warning("reservations are left to expire", model=model_id, error=str(error))
 
     async def _send_dead_letters(self, dead: Sequence[Moved]) -> None:
+        """Each to its model's queue. Nobody need consume that of a model that left the catalog: those go to another one's."""
+        catalog = self._runtime.offer.catalog
         messages = [
             Message(
-                queue=dead_letter_queue(each.model_id or ""),
+                queue=dead_letter_queue(
+                    each.model_id if each.model_id and each.model_id in catalog.by_id else catalog.models[0].id
+                ),
                 task=DEAD_LETTER_TASK,
                 tickets=[Ticket(job_id=each.id, epoch=each.epoch)],
             )

@@ -38,10 +38,14 @@ LATE_S = 2.0
 
 @dataclass(slots=True)
 class InFlight:
-    """A call under way. `cut`: the shutdown does not wait for it any longer; `ended`: only its end is left to write."""
+    """A call under way. `cut`: the shutdown does not wait for it any longer; `ended`: only its end is left to write.
+
+    `begun`: its task runs. One that was cancelled before that would never run, and could not give its job back.
+    """
 
     claim: Claim
     task: asyncio.Task[None]
+    begun: bool = False
     cut: bool = False
     ended: bool = False
 
@@ -49,7 +53,8 @@ class InFlight:
         """Stop the call and give the job back. What has ended is written to the end."""
         if not self.cut and not self.ended:
             self.cut = True
-            self.task.cancel()
+            if self.begun:
+                self.task.cancel()
 
 
 class ProviderWorker:
@@ -110,18 +115,21 @@ class ProviderWorker:
 
     async def _one(self, claim: Claim, *, start_ms: int) -> None:
         """One call from claim to settlement. What the shutdown cuts off is given back; a lost call only settles."""
+        flight = self._in_flight[claim.id, claim.attempt]
+        flight.begun = True
         try:
             model = self._runtime.offer.catalog.by_id.get(claim.model_id)
             try:
                 due_in_s = start_ms / 1000 - time.time() - self._clock_offset_s if start_ms else 0.0
-                if model is not None and model.limits.has_rates and due_in_s < -LATE_S:
-                    # A rate was reserved for another moment: used now, it could exceed the limit with what others use.
+                # A rate was reserved for another moment: used now, it could exceed the limit with what others use.
+                too_late = model is not None and model.limits.has_rates and due_in_s < -LATE_S
+                if flight.cut or too_late:
                     await self._end(claim, model, outcome=None)
                     return
                 await asyncio.sleep(max(0.0, due_in_s))
                 outcome = await self._ask(claim, model)
             except asyncio.CancelledError:
-                if self._in_flight[claim.id, claim.attempt].cut:
+                if flight.cut:
                     await self._end(claim, model, outcome=None)
                 elif model is not None:
                     await self._settlements.submit((model, _usage(claim, model, None, self._policy)))

@@ -6,7 +6,6 @@ import re
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import httpx
 import pytest
 from fastapi.routing import APIRoute
 
@@ -16,6 +15,7 @@ from tests.support.requests import accept_job, jsonl, request_line, upload
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import httpx
     from fastapi import FastAPI
 
     from router_service.store.session import Database
@@ -85,7 +85,7 @@ async def test_every_route_but_the_public_ones_wants_a_key(app: FastAPI) -> None
 )
 async def test_a_wrong_key_is_401(app: FastAPI, header: str) -> None:
     async with client_of(app, key=None) as nobody:
-        response = await nobody.get("/v1/jobs", headers={"authorization": header.encode("latin-1")})  # type: ignore[dict-item]
+        response = await nobody.get("/v1/jobs", headers={b"authorization": header.encode("latin-1")})
     assert response.status_code == 401
     assert is_error(response)["type"] == "authentication_error"
 

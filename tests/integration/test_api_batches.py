@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.support.requests import CHAT, jsonl, make_batch, request_line, upload
 from tests.support.steps import answered
 
 if TYPE_CHECKING:
     import httpx
+    import pytest
 
     from tests.support.steps import Sql, Steps
 
@@ -20,14 +19,18 @@ async def test_a_file_is_stored_listed_read_and_deleted(api: httpx.AsyncClient, 
     content = jsonl(*(request_line(number) for number in range(3)))
     file_id = await upload(api, content)
     shown = (await api.get(f"/v1/files/{file_id}")).json()
-    assert shown | {
-        "object": "file",
-        "bytes": len(content),
-        "filename": "in.jsonl",
-        "purpose": "batch",
-        "status": "processed",
-        "expires_at": None,
-    } == shown
+    assert (
+        shown
+        | {
+            "object": "file",
+            "bytes": len(content),
+            "filename": "in.jsonl",
+            "purpose": "batch",
+            "status": "processed",
+            "expires_at": None,
+        }
+        == shown
+    )
     got = await api.get(f"/v1/files/{file_id}/content")
     assert (got.content, got.headers["content-length"]) == (content, str(len(content)))
     assert got.headers["x-content-type-options"] == "nosniff"
@@ -106,17 +109,21 @@ async def test_an_awkward_file_name_is_kept_within_bounds(api: httpx.AsyncClient
 async def test_a_batch_of_a_file_is_in_progress_with_its_lines_as_jobs(api: httpx.AsyncClient, sql: Sql) -> None:
     content = jsonl(request_line(1), request_line(2, model="beta"), request_line(3, model="auto"))
     batch = await make_batch(api, content, metadata={"k": "v"}, completion_window="1h")
-    assert batch | {
-        "object": "batch",
-        "endpoint": CHAT,
-        "status": "in_progress",
-        "completion_window": "1h",
-        "metadata": {"k": "v"},
-        "request_counts": {"total": 3, "completed": 0, "failed": 0},
-        "errors": None,
-        "output_file_id": None,
-        "error_file_id": None,
-    } == batch
+    assert (
+        batch
+        | {
+            "object": "batch",
+            "endpoint": CHAT,
+            "status": "in_progress",
+            "completion_window": "1h",
+            "metadata": {"k": "v"},
+            "request_counts": {"total": 3, "completed": 0, "failed": 0},
+            "errors": None,
+            "output_file_id": None,
+            "error_file_id": None,
+        }
+        == batch
+    )
     assert 3599 <= batch["expires_at"] - batch["created_at"] <= 3601
     rows = await sql.rows("SELECT line, custom_id, model, priority, deadline FROM jobs ORDER BY line")
     assert [(row["line"], row["custom_id"], row["model"]) for row in rows] == [
@@ -127,9 +134,7 @@ async def test_a_batch_of_a_file_is_in_progress_with_its_lines_as_jobs(api: http
     assert all(row["priority"] < 0 and row["deadline"] is not None for row in rows)
 
 
-async def test_a_batch_of_2000_lines_is_accepted_and_ends_in_input_order(
-    api: httpx.AsyncClient, steps: Steps
-) -> None:
+async def test_a_batch_of_2000_lines_is_accepted_and_ends_in_input_order(api: httpx.AsyncClient, steps: Steps) -> None:
     batch = await make_batch(api, jsonl(*(request_line(number) for number in range(2000))))
     assert batch["request_counts"]["total"] == 2000
     while claims := await steps.claim(await steps.route(most=500)):
@@ -167,12 +172,14 @@ BROKEN_LINES: list[tuple[bytes, str, str | None]] = [
     (jsonl(request_line(9, body=None)).strip(), "invalid_value", "body"),
     (jsonl(request_line(9, body={"model": "alpha"})).strip(), "invalid_value", "body.messages"),
     (jsonl(request_line(9, model="nobody")).strip(), "model_not_found", "body.model"),
-    (jsonl(request_line(9, body={"model": "alpha", "messages": [{"role": {}}]})).strip(), "invalid_value", "body.messages[0].role"),
+    (
+        jsonl(request_line(9, body={"model": "alpha", "messages": [{"role": {}}]})).strip(),
+        "invalid_value",
+        "body.messages[0].role",
+    ),
     (
         jsonl(
-            request_line(
-                9, body={"model": "alpha", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}
-            )
+            request_line(9, body={"model": "alpha", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]})
         ).strip(),
         "no_compliant_model",
         "body.model",
@@ -225,9 +232,7 @@ async def test_more_lines_than_allowed_fail_the_batch(
     assert exact["status"] == "in_progress"
 
 
-async def test_a_line_that_is_too_long_is_named(
-    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_line_that_is_too_long_is_named(api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("router_service.api.batch_input.MOST_LINE_BYTES", 1000)
     batch = await make_batch(api, jsonl(request_line(1)) + b" " * 2000)
     (error,) = batch["errors"]["data"]

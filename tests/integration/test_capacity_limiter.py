@@ -94,7 +94,7 @@ async def test_a_job_that_lacks_one_rate_gets_none_of_the_others(limiter: Limite
     ("rates", "stopped_by"),
     [({"rpm": 1}, "rpm"), ({"tpm": 15}, "tpm"), ({"itpm": 10}, "itpm"), ({"otpm": 5}, "otpm"), ({}, None)],
 )
-async def test_every_rate_binds(limiter: Limiter, rates: dict[str, float], stopped_by: str | None) -> None:
+async def test_every_rate_binds(limiter: Limiter, rates: dict[str, Any], stopped_by: str | None) -> None:
     grant = await reserve(limiter, model(**rates), needs("a", "b"))
     assert (len(grant.starts_ms), grant.stopped_by) == ((1, stopped_by) if stopped_by else (2, None))
 
@@ -297,10 +297,10 @@ async def test_a_paused_or_busy_model_has_no_room(limiter: Limiter) -> None:
 async def test_every_counter_expires_but_the_gate(limiter: Limiter, admin_redis: Redis) -> None:
     await reserve(limiter, model(rpm=60), needs("a"))
     await limiter.pause("alpha", pause_s=5)
-    lifetimes = {key.decode(): admin_redis.ttl(key) for key in admin_redis.keys()}  # type: ignore[union-attr]
+    lifetimes = {key.decode(): admin_redis.ttl(key) for key in admin_redis.scan_iter()}
     assert lifetimes.pop(GATE) == -1
     assert lifetimes.keys() == {"waybill:slots:alpha", "waybill:rates:alpha", "waybill:pause:alpha"}
-    assert all(isinstance(left, int) and 0 < left <= 3600 for left in lifetimes.values())
+    assert all(0 < left <= 3600 for left in lifetimes.values())
 
 
 async def test_a_debt_of_hours_is_not_forgotten(limiter: Limiter, admin_redis: Redis) -> None:

@@ -1,6 +1,6 @@
 """The limiter under random histories with crashes, held against a model of what must hold.
 
-A crash is a worker that neither settles nor renews: its lease runs out, which is brought about by moving its expiry into the past.
+A crash is a worker that neither settles nor renews: its lease runs out, which the test brings about by moving its expiry back.
 """
 
 from __future__ import annotations

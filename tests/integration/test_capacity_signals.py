@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -113,7 +113,7 @@ async def test_a_broker_that_is_away_is_named_as_unavailable_and_used_again_when
     await away.close()
     publisher = Publisher(broker_url)
     await publisher.publish([Message(queue="q", task="t")])
-    mine = [client for client in cast("list[dict[str, str]]", admin_redis.client_list()) if client["cmd"] == "lpush"]
+    mine = [client for client in admin_redis.client_list() if client["cmd"] == "lpush"]
     for client in mine:
         admin_redis.client_kill_filter(_id=client["id"])
     for _retry in range(2):

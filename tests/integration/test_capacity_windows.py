@@ -1,4 +1,4 @@
-"""What a provider sees in any sliding minute, over minutes of random work. Time passes by moving what Redis keeps into the past."""
+"""What a provider sees in any sliding minute, over minutes of random work. Time passes by moving what Redis keeps back."""
 
 from __future__ import annotations
 

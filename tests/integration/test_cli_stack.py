@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     Waybill = Callable[..., str]
 
 
-
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("stack")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from router_service.store.dead_letters import Selection
 from tests.conftest import publish
 from tests.support.catalogs import document, entry
 from tests.support.steps import TENANT
+from workers.app import queues_of
 
 if TYPE_CHECKING:
     from router_service.store.session import Database
@@ -63,17 +65,13 @@ async def test_without_a_fallback_the_job_fails_and_is_parked_and_a_replay_finis
     await publish(database, document(entry("alpha")))
     await workers.runtime._follow_catalog()
     async with database.transaction() as session:
-        assert 2 == await dead_letters.replay(
-            session, tenant_id=TENANT, selection=Selection(), to_model=None, most=10
-        )
+        assert await dead_letters.replay(session, tenant_id=TENANT, selection=Selection(), to_model=None, most=10) == 2
     await workers.work("alpha")
     assert await sql.value("SELECT count(*) FROM jobs WHERE state = 'succeeded'") == 2
     assert {row["state"] for row in await sql.rows("SELECT state FROM dead_letters")} == {"replayed"}
 
 
-async def test_a_fallback_never_leaves_the_jobs_constraints(
-    open_workers: OpenWorkers, steps: Steps, sql: Sql
-) -> None:
+async def test_a_fallback_never_leaves_the_jobs_constraints(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
     places = {"data_residency": {"inference": "eu", "storage": "eu"}}
     elsewhere = {"data_residency": {"inference": "us", "storage": "us"}}
     workers = await open_workers(
@@ -93,9 +91,7 @@ async def test_a_fallback_never_leaves_the_jobs_constraints(
     }
 
 
-async def test_a_doubled_or_forged_dead_letter_does_no_harm(
-    open_workers: OpenWorkers, steps: Steps, sql: Sql
-) -> None:
+async def test_a_doubled_or_forged_dead_letter_does_no_harm(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
     workers = await open_workers(entry("alpha", router=FAILING), entry("beta"), fallbacks=[{"alpha": ["beta"]}])
     await steps.accept(count=1)
     await workers.route()
@@ -151,3 +147,101 @@ async def test_a_poison_job_is_parked_after_three_lost_leases_and_reaches_no_oth
     }
     assert await sql.one("SELECT state, error_code FROM dead_letters") == {"state": "parked", "error_code": "poison"}
     assert await workers.in_flight() == 0
+
+
+async def test_a_model_that_gave_up_is_never_asked_again_for_the_same_job(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    entries = [entry(name, router=FAILING) for name in ("alpha", "beta", "gamma")]
+    workers = await open_workers(*entries)
+    await steps.accept(count=2, model="auto")
+    await workers.work("alpha", "beta", "gamma")
+    for job in await sql.rows("SELECT id, state, attempt, excluded FROM jobs"):
+        tried = await sql.rows("SELECT model_id FROM attempts WHERE job_id = %s ORDER BY attempt", job["id"])
+        assert sorted(row["model_id"] for row in tried) == ["alpha", "beta", "gamma"]
+        assert job["excluded"] == [row["model_id"] for row in tried]
+        assert (job["state"], job["attempt"]) == ("failed", 3)
+    letters = await sql.rows("SELECT state, count(*) AS letters FROM dead_letters GROUP BY 1 ORDER BY 1")
+    assert [tuple(row.values()) for row in letters] == [("parked", 2), ("rerouted", 4)]
+
+
+async def test_the_next_model_gets_all_its_tries(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
+    broken = {"simulated": {"failure_rate": 1.0, "failure": "500"}}
+    workers = await open_workers(
+        entry("alpha", router=broken),
+        entry("beta", router=broken),
+        default_fallbacks=["beta"],
+        num_retries=1,
+    )
+    await steps.accept(count=1)
+    for _call in range(4):
+        await workers.work("alpha", "beta")
+        await sql.rows("UPDATE jobs SET available_at = now() WHERE state = 'retry_wait'")
+        await workers.janitor.queue_due_retries()
+    tried = await sql.rows("SELECT model_id FROM attempts ORDER BY attempt")
+    assert [row["model_id"] for row in tried] == ["alpha", "alpha", "beta", "beta"]
+    assert await sql.value("SELECT state FROM jobs") == "failed"
+
+
+async def test_a_letter_settled_twice_at_once_moves_its_job_once(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    entries = [entry("alpha", router=FAILING), entry("beta")]
+    one = await open_workers(*entries, default_fallbacks=["beta"])
+    other = await open_workers(*entries, default_fallbacks=["beta"])
+    await steps.accept(count=1)
+    await one.route()
+    await one.call()
+    (message,) = one.pull("dlq.alpha")
+    doubled = message + message
+    await asyncio.gather(*(each.dead_letter.settle(doubled) for each in (one, other, one, other)))
+    assert await sql.one("SELECT state, excluded FROM jobs") == {"state": "queued", "excluded": ["alpha"]}
+    await one.work("alpha", "beta")
+    assert await sql.one("SELECT state, model_id, attempt FROM jobs") == {
+        "state": "succeeded",
+        "model_id": "beta",
+        "attempt": 2,
+    }
+
+
+async def test_a_doubled_letter_of_a_parked_or_replayed_job_changes_nothing(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    workers = await open_workers(entry("alpha", router=FAILING))
+    await steps.accept(count=1)
+    await workers.route()
+    await workers.call()
+    (message,) = workers.pull("dlq.alpha")
+    await workers.dead_letter.settle(message)
+    parked = await sql.one("SELECT * FROM jobs")
+    await workers.dead_letter.settle(message)
+    assert await sql.one("SELECT * FROM jobs") == parked
+    assert parked["state"] == "failed"
+    async with database.transaction() as session:
+        await dead_letters.replay(session, tenant_id=TENANT, selection=Selection(), to_model=None, most=10)
+    replayed = await sql.one("SELECT * FROM jobs")
+    await workers.dead_letter.settle(message)
+    assert await sql.one("SELECT * FROM jobs") == replayed
+    assert (replayed["state"], replayed["id"]) == ("queued", parked["id"])
+
+
+async def test_a_letter_of_a_model_that_left_the_catalog_is_sent_again_to_a_queue_that_is_consumed(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    workers = await open_workers(entry("alpha", router=FAILING), entry("beta"), default_fallbacks=["beta"])
+    await steps.accept(count=1)
+    await workers.route()
+    await workers.call()
+    workers.pull("dlq.alpha")
+    await publish(database, document(entry("beta")))
+    await workers.runtime._follow_catalog()
+    await sql.rows("UPDATE dead_letters SET created_at = now() - interval '1 min'")
+    await workers.janitor.resend_dead_letters()
+    # A dead-letter worker that started after the change consumes the queues of this catalog and no others.
+    messages = [
+        each for queue in queues_of("dead-letter", workers.runtime.offer.catalog) for each in workers.pull(queue)
+    ]
+    for message in messages:
+        await workers.dead_letter.settle(message)
+    assert await sql.value("SELECT state FROM jobs") != "dead"
+    assert await sql.value("SELECT state FROM dead_letters") != "open"

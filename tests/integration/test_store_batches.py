@@ -7,8 +7,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from router_service.jobs.states import JobState
-from router_service.store import batches, files, jobs, sweeps
-from tests.support.steps import TENANT, answered, gone_wrong, make_id
+from router_service.store import batches, dead_letters, files, jobs, sweeps
+from router_service.store.dead_letters import Selection
+from tests.support.steps import TENANT, answered, decision, gone_wrong, make_id, new_job
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -82,8 +83,6 @@ async def test_custom_ids_and_answers_that_are_hard_to_quote_make_valid_lines(st
     hard = '"\\ \u2028\u2029 \U0001f6a2 \x01\x7f :id %s \n'
     batch_id, _ = await steps.batch(0)
     async with database.transaction() as session:
-        from tests.support.steps import new_job
-
         await jobs.accept(session, [new_job(batch_id=batch_id, line=1, custom_id=hard)])
         await batches.counted(session, batch_id, total=1)
     (claim,) = await steps.run_on()
@@ -195,10 +194,6 @@ async def test_a_refused_batch_is_never_ended(steps: Steps, database: Database) 
 async def test_a_replay_of_an_ended_batchs_job_leaves_the_batch_ended(
     steps: Steps, sql: Sql, database: Database
 ) -> None:
-    from router_service.store import dead_letters
-    from router_service.store.dead_letters import Selection
-    from tests.support.steps import decision
-
     batch_id, _ = await steps.batch(1)
     (claim,) = await steps.run_on()
     await steps.finish(gone_wrong(claim, JobState.DEAD))

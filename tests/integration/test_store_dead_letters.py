@@ -129,7 +129,7 @@ async def test_a_replay_queues_the_job_again_with_every_model_allowed(letters: L
 
 
 async def test_a_replay_may_name_another_model(letters: Letters, sql: Sql, steps: Steps) -> None:
-    ((job_id, _epoch),) = await letters.parked()
+    await letters.parked()
     await letters.replay(to_model="beta")
     (taken,) = await steps.take()
     assert (taken.job.spec.model, taken.lane) == ("beta", lane_of(taken.job.spec, tenant_id=TENANT))

@@ -173,6 +173,21 @@ async def test_finishes_of_different_ends_go_in_one_statement(steps: Steps, sql:
     assert [await sql.state(each.id) for each in (one, two, three)] == ["retry_wait", "running", "succeeded"]
 
 
+async def test_a_late_finish_beside_the_good_one_of_the_same_job_stores_the_good_one(
+    steps: Steps, sql: Sql, database: Database
+) -> None:
+    (late,) = await steps.running(lease_s=-1.0)
+    async with database.transaction() as session:
+        await session.rows("sweep_leases", lease_s=0.0, most=10, poison=3)
+        await session.rows("sweep_due", most=10)
+    (good,) = await steps.run_on()
+    fates = await steps.finish(gone_wrong(late, JobState.DEAD), answered(good))
+    assert fates == [Fate.STALE, Fate.MOVED]
+    assert await sql.state(good.id) == "succeeded"
+    assert await sql.value("SELECT attempt FROM job_results") == 2
+    assert await sql.rows("SELECT * FROM dead_letters") == []
+
+
 async def test_text_that_is_hard_to_store_is_stored_as_it_came(steps: Steps, sql: Sql) -> None:
     (claim,) = await steps.running()
     body = json.dumps({"choices": ["\u0000 \ud800 '\"\\ \u2028 \U0001f6a2 : :id %s {0}"]})

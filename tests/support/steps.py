@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, LiteralString, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
@@ -20,6 +19,7 @@ from router_service.store.jobs import NewJob
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from uuid import UUID
 
     from psycopg import AsyncConnection
 
@@ -87,7 +87,7 @@ class Sql:
 
     async def rows(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
         async with self._connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(cast("LiteralString", statement), parameters or None)
+            await cursor.execute(statement, parameters or None)
             return await cursor.fetchall() if cursor.description else []
 
     async def one(self, statement: str, *parameters: object) -> dict[str, Any]:

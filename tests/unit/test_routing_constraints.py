@@ -17,7 +17,7 @@ def first_rejection(spec: JobSpec, **model: Any) -> Rejection | None:
 
 
 def spec(**changes: Any) -> JobSpec:
-    return JobSpec(**{"model": "alpha", "tokens_in": 100} | changes)
+    return JobSpec(model="alpha", tokens_in=100, **changes)
 
 
 @pytest.mark.parametrize(

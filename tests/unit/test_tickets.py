@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_service.tickets import Ticket, decode, dead_letter_queue, encode, model_queue
+from router_service.tickets import Ticket, dead_letter_queue, decode, encode, model_queue
 
 HEX = "0" * 32
 tickets = st.lists(

@@ -12,8 +12,10 @@ import json
 import math
 import re
 import time
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 from pydantic_core import from_json
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 MOST_BYTES = 32_000_000
 MOST_TOKENS = 2**31 - 1  # what the store's columns hold
 CONNECT_S = 10.0
+KEEP_ALIVE_S = 30.0
 DEFAULT_RETRY_AFTER_S = 5.0
 MOST_RETRY_AFTER_S = 3600.0
 MODEL_UNFIT = frozenset({401, 402, 403, 404, 405, 501})
@@ -44,7 +47,10 @@ class OpenAIWireAdapter:
 
     def __init__(self, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._client = httpx.AsyncClient(
-            transport=transport or AiohttpTransport(limits=httpx.Limits(max_connections=None, keepalive_expiry=30)),
+            transport=transport or _transport(),
+            cookies=CookieJar(
+                policy=DefaultCookiePolicy(allowed_domains=())
+            ),  # calls of different tenants share the client
             timeout=httpx.Timeout(None, connect=CONNECT_S),  # the worker bounds the whole call
             follow_redirects=False,
             trust_env=False,
@@ -60,7 +66,7 @@ class OpenAIWireAdapter:
                 "POST", f"{model.api_base}/chat/completions", content=json.dumps(request), headers=headers
             ) as response:
                 content = await _read(response)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, aiohttp.ClientError) as error:  # the transport does not map all of aiohttp's
             return Failed(code="connection_error", message=f"the call to {model.id} broke: {type(error).__name__}")
         if content is None:
             return Failed(code="answer_too_large", message=f"the answer is over {MOST_BYTES} bytes")
@@ -68,6 +74,17 @@ class OpenAIWireAdapter:
 
     async def close(self) -> None:
         await self._client.aclose()
+
+
+def _transport() -> AiohttpTransport:
+    """Aiohttp without its own limit of 100 connections (the catalog's slots are the limit) and without its cookies."""
+    context = httpx.create_ssl_context()
+
+    def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=context)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    return AiohttpTransport(verify=context, client=session)
 
 
 async def _read(response: httpx.Response) -> bytes | None:

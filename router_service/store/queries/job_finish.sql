@@ -12,12 +12,12 @@ WITH given AS (
     tries = j.tries + g.counted::integer, error_code = g.error_code, error_message = g.error_message,
     available_at = CASE WHEN g.state = 'retry_wait' THEN now() + make_interval(secs => g.delay_s) END,
     finished_at = CASE WHEN g.state IN ('succeeded', 'failed') THEN now() END
-  FROM given g JOIN locked l ON l.id = g.id WHERE j.id = g.id
+  FROM given g JOIN locked l ON l.id = g.id WHERE j.id = g.id AND j.attempt = g.attempt
   RETURNING j.id, j.tenant_id, j.batch_id, j.model_id, j.epoch, j.attempt, j.state
 ), stored AS (
   INSERT INTO job_results (job_id, attempt, model_id, status_code, body, tokens_in, tokens_out, cost_usd)
   SELECT m.id, m.attempt, m.model_id, g.status_code, g.body, g.tokens_in, g.tokens_out, g.cost_usd
-  FROM moved m JOIN given g ON g.id = m.id WHERE m.state IN ('succeeded', 'failed') AND g.body IS NOT NULL
+  FROM moved m JOIN given g ON g.id = m.id AND g.attempt = m.attempt WHERE m.state IN ('succeeded', 'failed') AND g.body IS NOT NULL
 ), closed AS (
   UPDATE attempts a SET ended_at = coalesce(a.ended_at, now()),
     outcome = CASE WHEN a.ended_at IS NULL THEN g.outcome ELSE 'late' END, status_code = g.status_code, error_code = g.error_code,
@@ -27,10 +27,10 @@ WITH given AS (
 ), lettered AS (
   INSERT INTO dead_letters (tenant_id, job_id, batch_id, model_id, attempt, status_code, error_code, error_message)
   SELECT m.tenant_id, m.id, m.batch_id, m.model_id, m.attempt, g.status_code, g.error_code, g.error_message
-  FROM moved m JOIN given g ON g.id = m.id WHERE m.state = 'dead'
+  FROM moved m JOIN given g ON g.id = m.id AND g.attempt = m.attempt WHERE m.state = 'dead'
 )
 SELECT g.id, g.attempt, m.epoch, m.model_id, m.state,
   CASE WHEN m.id IS NOT NULL THEN 'moved' WHEN a.outcome = g.outcome THEN 'repeated' ELSE 'stale' END AS fate
 FROM given g
-LEFT JOIN moved m ON m.id = g.id
+LEFT JOIN moved m ON m.id = g.id AND m.attempt = g.attempt
 LEFT JOIN attempts a ON a.job_id = g.id AND a.attempt = g.attempt
