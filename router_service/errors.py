@@ -9,6 +9,7 @@ WaybillError
 │   ├── ConflictError (409)
 │   └── TooLargeError (413)
 ├── UnavailableError     a dependency is down (503)
+├── StoreError           the database refused a statement: a fault of ours
 └── StackError           the embedded stack cannot start or stop
 """
 
@@ -88,6 +89,10 @@ class UnavailableError(WaybillError):
     def __init__(self, dependency: str, message: str) -> None:
         super().__init__(message)
         self.dependency = dependency
+
+
+class StoreError(WaybillError):
+    """The database refused a statement. Holds its SQLSTATE and first sentence, never a value."""
 
 
 class StackError(WaybillError):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ROUTE_QUEUE = "route"
 ROUTE_TASK = "waybill.route"
+MOST_EPOCH = 2**31 - 1  # what the store's column holds
 CALL_TASK = "waybill.call"
 DEAD_LETTER_TASK = "waybill.dead_letter"
 TRANSPORT_OPTIONS = {
@@ -71,7 +72,7 @@ def decode(raw: object) -> list[Ticket]:
     tickets = []
     for item in raw:
         match item:
-            case [str(job_id), int(epoch), int(attempt), int(start_ms)]:
+            case [str(job_id), int(epoch), int(attempt), int(start_ms)] if 0 <= epoch <= MOST_EPOCH:
                 tickets.append(Ticket(job_id=UUID(hex=job_id), epoch=epoch, attempt=attempt, start_ms=start_ms))
             case _:
                 raise ValueError("a ticket must be [job id, epoch, attempt, start]")

@@ -107,10 +107,18 @@ def _service(settings: Settings, role: str, runtime: Runtime) -> tuple[Service, 
 
 
 def _consume(worker: Any, queues: list[str]) -> None:
-    """Consume what the catalog has now. A queue that is no longer in it is left to run dry."""
-    consumer, hub = worker.consumer, worker.hub
-    for queue in queues:
-        hub.call_soon(consumer.add_task_queue, queue)
+    """Consume what the catalog has now, from the hub's thread. A queue that is no longer in it is left to run dry."""
+
+    def add_missing() -> None:
+        consuming: Any = getattr(worker.consumer, "task_consumer", None)
+        if consuming is None:
+            return  # the broker is not connected; the next look comes in a second
+        for queue in queues:
+            if not consuming.consuming_from(queue):
+                worker.consumer.add_task_queue(queue)
+
+    if worker.hub is not None:
+        worker.hub.call_soon(add_missing)
 
 
 async def _first_catalog(settings: Settings) -> Catalog:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from router_service.errors import UnavailableError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,7 +17,8 @@ Answer = TypeVar("Answer")
 class Batcher(Generic[Item, Answer]):
     """Calls `run` with at most `most` items at a time, one call after the other; each submitter gets its own answer.
 
-    `run` returns one answer per item, in order; what it raises reaches every submitter of that group.
+    `run` returns one answer per item, in order. Where it raises UnavailableError every submitter of the group gets that; on
+    any other error the items are run one by one, so that one that cannot be done does not take the others along.
     """
 
     def __init__(self, run: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]], *, most: int = 200) -> None:
@@ -44,10 +47,19 @@ class Batcher(Generic[Item, Answer]):
         try:
             answered = list(zip(group, await self._run([item for item, _future in group]), strict=True))
         except Exception as error:  # noqa: BLE001 # handed to whoever waits for it
-            for _item, future in group:
+            if len(group) == 1 or isinstance(error, UnavailableError):
+                _fail(group, error)
+                return
+        else:
+            for (_item, future), answer in answered:
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_result(answer)
             return
-        for (_item, future), answer in answered:
-            if not future.done():
-                future.set_result(answer)
+        for pair in group:
+            await self._flush([pair])
+
+
+def _fail(group: Sequence[tuple[Item, asyncio.Future[Answer]]], error: Exception) -> None:
+    for _item, future in group:
+        if not future.done():
+            future.set_exception(error)

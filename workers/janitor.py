@@ -65,6 +65,7 @@ class Janitor:
         with unavailable():
             if await self._runtime.limiter.is_open():
                 return
+            await self._runtime.limiter.shut()
         async with self._runtime.database.transaction() as session:
             requeued = await sweeps.unticketed(session)
         async with self._runtime.database.transaction() as session:
@@ -135,7 +136,7 @@ class Janitor:
 
     async def end_batches(self) -> None:
         while True:
-            async with self._runtime.database.transaction() as session:
+            async with self._runtime.database.transaction(snapshot=True) as session:
                 ended = await batches.end_one(session, new_id=_new_id)
             if ended is None:
                 return

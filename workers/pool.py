@@ -129,10 +129,10 @@ class AsyncioPool(BasePool):  # type: ignore[misc]  # Celery is not typed
             result = None  # terminated by remote control, which has announced it already
         except UnavailableError as error:
             log.warning("a task was let go; the janitor issues it anew", dependency=error.dependency, error=str(error))
-            result = (1, ExceptionInfo(), time.monotonic() - began)
+            result = (1, _shown(error), time.monotonic() - began)
         except Exception as error:  # the process loop of all tasks
             log.exception("a task failed", error_type=type(error).__name__)
-            result = (1, ExceptionInfo(), time.monotonic() - began)
+            result = (1, _shown(error), time.monotonic() - began)
         finally:
             self._live.pop(number, None)
         if result is not None and self._hub is not None:
@@ -140,3 +140,11 @@ class AsyncioPool(BasePool):  # type: ignore[misc]  # Celery is not typed
 
     def _get_info(self) -> dict[str, Any]:
         return dict(super()._get_info(), in_flight=len(self._live))
+
+
+def _shown(error: Exception) -> ExceptionInfo:
+    """What Celery's events and Flower show of a failed task: the kind of error, and no text that may hold content."""
+    try:
+        raise RuntimeError(type(error).__name__)
+    except RuntimeError:
+        return ExceptionInfo()

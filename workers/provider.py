@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from router_service.capacity.limiter import Need, Usage, reservation
 from router_service.errors import UnavailableError
 from router_service.jobs.states import JobState
 from router_service.policy.after import DeadLetter, Fail, Next, RetryLater, Succeed, after
-from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
+from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, OutOfTime, Refused, Throttled
 from router_service.routing.policy import expected_tokens_out
 from router_service.store import calls
 from router_service.store.calls import Claim, Fate, Finish
@@ -34,6 +35,7 @@ log = logger(__name__)
 RENEWALS_PER_LEASE = 3
 RETRY_WRITE_S = 0.5
 LATE_S = 2.0
+FAR_S = 60.0  # no start is granted so far ahead: a forged ticket, or a clock that was set back
 
 
 @dataclass(slots=True)
@@ -101,9 +103,13 @@ class ProviderWorker:
             self._tickets -= 1
 
     async def _call(self, tickets: Mapping[UUID, Ticket]) -> None:
-        claims = [claim for claim in await asyncio.gather(*map(self._claims.submit, tickets.values())) if claim]
-        if len(claims) < len(tickets):
-            log.info("stale tickets were dropped", count=len(tickets) - len(claims))
+        answers = await asyncio.gather(*map(self._claims.submit, tickets.values()), return_exceptions=True)
+        claims = [answer for answer in answers if isinstance(answer, Claim)]
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        if errors:
+            log.warning("claims failed; the janitor issues their tickets anew", count=len(errors), error=str(errors[0]))
+        if stale := len(tickets) - len(claims) - len(errors):
+            log.info("stale tickets were dropped", count=stale)
         for claim in claims:
             task = asyncio.create_task(self._one(claim, start_ms=tickets[claim.id].start_ms))
             self._in_flight[claim.id, claim.attempt] = InFlight(claim=claim, task=task)
@@ -123,7 +129,7 @@ class ProviderWorker:
                 due_in_s = start_ms / 1000 - time.time() - self._clock_offset_s if start_ms else 0.0
                 # A rate was reserved for another moment: used now, it could exceed the limit with what others use.
                 too_late = model is not None and model.limits.has_rates and due_in_s < -LATE_S
-                if flight.cut or too_late:
+                if flight.cut or too_late or due_in_s > FAR_S:
                     await self._end(claim, model, outcome=None)
                     return
                 await asyncio.sleep(max(0.0, due_in_s))
@@ -141,13 +147,16 @@ class ProviderWorker:
     async def _ask(self, claim: Claim, model: Model | None) -> Outcome:
         if model is None:
             return ModelUnfit(code="model_removed", message=f"model {claim.model_id} is no longer in the catalog")
-        timeout_s = model.timeout_s if claim.left_s is None else min(model.timeout_s, max(claim.left_s, 0.001))
+        left_s = math.inf if claim.left_s is None else max(claim.left_s, 0.001)
+        timeout_s = min(model.timeout_s, left_s)
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._adapters[model.provider].complete(
                     model, claim.body, key=self._runtime.offer.keys.get(model.id), attempt=claim.attempt
                 )
         except TimeoutError:
+            if left_s <= model.timeout_s:
+                return OutOfTime()
             return Failed(code="timeout", message=f"no whole answer within {timeout_s:.3g} s")
         except Exception as error:  # an adapter's own fault must not lose the job
             log.exception("a provider adapter raised", model=model.id, error_type=type(error).__name__)

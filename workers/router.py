@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from router_service.capacity.connection import unavailable
-from router_service.capacity.limiter import SHUT, Grant, Live, Need, Usage, reservation
+from router_service.capacity.limiter import FULL_WAIT_S, SHUT, Grant, Need, Usage, reservation
 from router_service.errors import UnavailableError
 from router_service.routing.decision import route
-from router_service.routing.policy import Counters, RoutingPolicy, expected_tokens_out
+from router_service.routing.policy import RoutingPolicy, expected_tokens_out
 from router_service.store import dispatch
 from router_service.telemetry.logs import logger
 from router_service.tickets import CALL_TASK, Message, Ticket, model_queue
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from router_service.catalog.models import Catalog, Model
     from router_service.routing.decision import Decision
+    from router_service.routing.policy import Counters
     from router_service.store.dispatch import Taken
     from workers.runtime import Runtime
 
@@ -30,8 +31,9 @@ MOST_TAKEN = 500
 LEAST_TAKEN = 16
 JOBS_PER_TICKET = 32
 MOST_PASSES = 100
-FULL_WAIT_S = 1.0
 LEAST_WAIT_S = 0.005
+MOST_HOLD_S = 5.0
+HOMELESS_HOLD_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +69,15 @@ class Router:
         self._rung = asyncio.Event()
         self._wait_s = runtime.settings.tick_s
         self._held: dict[int, float] = {}
+        self._held_under = 0
+        self._first_lane = 0
 
     async def open(self) -> None:
         await self._runtime.open()
         self._runtime.every(0.0, self._look, name="route")
 
     async def drain(self) -> None:
-        """A pass under way is cut off: its transaction rolls back, and its reservations expire."""
+        """A pass under way is cut off: its transaction rolls back, and its reservations are given back."""
 
     async def close(self) -> None:
         await self._runtime.close()
@@ -97,6 +101,8 @@ class Router:
 
     async def route_all(self) -> None:
         """Route until nothing more can be placed. A lane that waits for a rate or a pause is held until then."""
+        if self._held_under != self._runtime.offer.version:  # another catalog, other models
+            self._held, self._held_under = {}, self._runtime.offer.version
         now = time.monotonic()
         blocked = {lane for lane, until in self._held.items() if until > now}
         for _pass in range(MOST_PASSES):
@@ -117,10 +123,13 @@ class Router:
         try:
             async with runtime.database.transaction() as session:
                 most = min(MOST_TAKEN, max(room, LEAST_TAKEN))
-                taken = await dispatch.take(session, most=most, blocked=blocked)
+                taken = await dispatch.take(session, most=most, blocked=blocked, first_lane=self._first_lane)
                 if not taken:
                     return Pass()
-                stuck, shut = await self._place(taken, catalog, counters, into=placed)
+                self._first_lane = taken[0].lane + 1  # another lane is the first next time
+                stuck, homeless, shut = await self._place(taken, catalog, counters, into=placed)
+                if homeless:
+                    await dispatch.hold(session, homeless, hold_s=HOMELESS_HOLD_S)
                 routed = await dispatch.store_routed(session, [(each.taken.job, each.decision) for each in placed])
         except BaseException:
             await self._give_back(placed, catalog)
@@ -133,10 +142,11 @@ class Router:
 
     async def _place(
         self, taken: Sequence[Taken], catalog: Catalog, counters: dict[str, Counters], *, into: list[Placed]
-    ) -> tuple[dict[int, float], bool]:
+    ) -> tuple[dict[int, float], list[UUID], bool]:
         """Decide and reserve, twice: what found its model full is decided anew, knowing that.
 
-        What was reserved goes `into` the list at once. The lanes of the others with their waits, and whether the gate is shut.
+        What was reserved goes `into` the list at once. Of the others: the lanes that wait for a model with their waits, the jobs
+        that no model may take; and whether the gate is shut.
         """
         waiting, chosen = list(taken), dict[UUID, str | None]()
         for _round in range(2):
@@ -149,7 +159,7 @@ class Router:
             for model_id, choices in by_model.items():
                 grant = await self._reserve(catalog.by_id[model_id], choices, into=into)
                 if grant.stopped_by == SHUT:
-                    return {}, True
+                    return {}, [], True
                 if grant.stopped_by is not None:
                     wait_s = grant.wait_s or FULL_WAIT_S
                     counters[model_id] = replace(
@@ -159,13 +169,14 @@ class Router:
             waiting = [each for each in waiting if each.job.id not in done]
             if not waiting or not by_model:
                 break
-        return {each.lane: self._hold_s(chosen[each.job.id], counters) for each in waiting}, False
-
-    def _hold_s(self, model_id: str | None, counters: Mapping[str, Counters]) -> float:
-        """How long a lane is left alone whose job wants this model. One without any model is looked at again at the tick."""
-        if model_id is None:
-            return self._runtime.settings.tick_s
-        return 0.0 if counters[model_id].slots_short else counters[model_id].wait_s
+        homeless = [each.job.id for each in waiting if chosen[each.job.id] is None]
+        stuck = {
+            each.lane: 0.0 if counters[model_id].slots_short else min(counters[model_id].wait_s, MOST_HOLD_S)
+            for each in waiting
+            for model_id in (chosen[each.job.id],)
+            if model_id is not None
+        }
+        return stuck, homeless, False
 
     async def _reserve(self, model: Model, choices: Sequence[tuple[Taken, Decision]], *, into: list[Placed]) -> Grant:
         needs = [
@@ -190,7 +201,7 @@ class Router:
     async def _counters(self, catalog: Catalog) -> dict[str, Counters]:
         with unavailable():
             live = await self._runtime.limiter.snapshot([model.id for model in catalog.models])
-        return {model.id: _counters_of(model, live[model.id]) for model in catalog.models}
+        return {model.id: live[model.id].counters(model.limits) for model in catalog.models}
 
     async def _give_back(self, placed: Sequence[Placed], catalog: Catalog) -> None:
         """Release reservations whose jobs were not routed. Where that fails they expire by themselves."""
@@ -233,17 +244,6 @@ class Router:
             await self._runtime.publisher.publish(messages)
         except UnavailableError as error:
             log.warning("tickets may be lost; the janitor will issue them anew", count=len(placed), error=str(error))
-
-
-def _counters_of(model: Model, live: Live) -> Counters:
-    slots_short = live.in_flight >= model.limits.slots
-    return Counters(
-        in_flight=live.in_flight,
-        paused_s=live.paused_s,
-        wait_s=max(live.wait_s, FULL_WAIT_S if slots_short else 0.0),
-        room=live.room(model.limits),
-        slots_short=slots_short,
-    )
 
 
 def _messages(placed: Sequence[Placed], epochs: dict[UUID, int]) -> list[Message]:

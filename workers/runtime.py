@@ -87,7 +87,7 @@ class Runtime:
         self._loops.append(asyncio.create_task(self._repeat(interval_s, step, name), name=name))
 
     def follow(self, follower: Callable[[Catalog], None]) -> None:
-        """Call `follower` at each change of the catalog."""
+        """Call `follower` with the catalog in force every second, changed or not: what it does must be safe to repeat."""
         self._followers.append(follower)
 
     async def ring(self) -> None:
@@ -117,12 +117,12 @@ class Runtime:
 
     async def _follow_catalog(self) -> None:
         offer = await self._newer_offer(self.offer.version)
-        if offer is None:
-            return
-        self.offer = offer
-        log.info("catalog in force", version=offer.version, hash=offer.catalog.hash, models=len(offer.catalog.models))
+        if offer is not None:
+            self.offer = offer
+            models = len(offer.catalog.models)
+            log.info("catalog in force", version=offer.version, hash=offer.catalog.hash, models=models)
         for follower in self._followers:
-            follower(offer.catalog)
+            follower(self.offer.catalog)
 
     async def _newer_offer(self, version: int) -> Offer | None:
         async with self.database.transaction() as session:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from router_service.api import batches, dead_letters, failures, files, health, jobs, models
+from router_service.api.access import KeyGuard
 from router_service.api.limits import RequestGuard
 from router_service.api.state import open_state
 
@@ -35,7 +36,8 @@ def make_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
     failures.install(app)
-    app.add_middleware(RequestGuard)
+    app.add_middleware(KeyGuard)
+    app.add_middleware(RequestGuard)  # the outer one: what was added last
     for resource in (files, batches, jobs, dead_letters, models, health):
         app.include_router(resource.routes)
     return app

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from router_service.api import admission
+from router_service.api.failures import printable
 from router_service.api.jobs import CHAT, encode_body
 from router_service.api.state import make_id
 from router_service.chat.request import read_chat
@@ -22,7 +23,7 @@ from router_service.store import files, jobs
 from router_service.store.jobs import NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable
     from datetime import datetime
     from uuid import UUID
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 50_000
 MOST_LINE_BYTES = 16_000_000
+MORE_BLANK_LINES = 1000  # beside one for each line
 MOST_ERRORS = 20
 MOST_CUSTOM_ID = 512
 ROWS_PER_COPY = 1000
@@ -51,8 +53,11 @@ class LineReader:
     _seen: set[str] = field(default_factory=set)
     _admitted: set[JobSpec] = field(default_factory=set)
 
-    def read(self, lines: Sequence[tuple[int, bytes]]) -> list[NewJob]:
-        """Jobs of the lines that are right; for the others, errors."""
+    def read(self, lines: Iterable[tuple[int, bytes]]) -> list[NewJob]:
+        """Jobs of the lines that are right; for the others, errors. Stops where there is no hope.
+
+        Raises TooLargeError where the lines are cut as they are read, and one is too long or one too many.
+        """
         read: list[NewJob] = []
         for number, line in lines:
             self.total += 1
@@ -60,10 +65,14 @@ class LineReader:
                 read.append(self._job(number, line))
             except InvalidRequestError as error:
                 self.refuse(number, error)
+            if self.hopeless:
+                break
         return read
 
     def refuse(self, number: int | None, error: InvalidRequestError) -> None:
-        self.errors.append({"code": error.code, "line": number, "message": error.message, "param": error.param})
+        """Remember an error. It may quote the file, and jsonb does not hold every character that a file can."""
+        message, param = printable(error.message), error.param and printable(error.param)
+        self.errors.append({"code": error.code, "line": number, "message": message, "param": param})
 
     @property
     def hopeless(self) -> bool:
@@ -121,7 +130,7 @@ class LineReader:
 
 async def store_lines(session: Session, file_id: UUID, reader: LineReader) -> None:
     """Store the file's lines as jobs; stop storing at the first error, and reading after some more."""
-    cutter = LineCutter(most_bytes=MOST_LINE_BYTES)
+    cutter = LineCutter(most_bytes=MOST_LINE_BYTES, most_lines=2 * MOST_LINES + MORE_BLANK_LINES)
     try:
         async for chunk in files.chunks(session, file_id):
             await _store(session, cutter.feed(chunk), reader)
@@ -139,22 +148,12 @@ async def store_lines(session: Session, file_id: UUID, reader: LineReader) -> No
         reader.refuse(None, InvalidRequestError("the file has no lines", param="file", code="empty_file"))
 
 
-async def _store(session: Session, lines: Iterator[tuple[int, bytes]], reader: LineReader) -> None:
-    group: list[tuple[int, bytes]] = []
-    for line in lines:
-        group.append(line)
-        if len(group) == ROWS_PER_COPY:
-            await _store_group(session, group, reader)
-            group = []
-    await _store_group(session, group, reader)
-
-
-async def _store_group(session: Session, group: Sequence[tuple[int, bytes]], reader: LineReader) -> None:
-    if not group or reader.hopeless:
-        return
-    read = await asyncio.to_thread(reader.read, group)
-    if read and not reader.errors:
-        await jobs.accept(session, read)
+async def _store(session: Session, lines: Iterable[tuple[int, bytes]], reader: LineReader) -> None:
+    """The lines are cut, read and checked in a thread: `lines` is an iterator that works as it is read."""
+    read = await asyncio.to_thread(reader.read, lines)
+    if not reader.errors:
+        for start in range(0, len(read), ROWS_PER_COPY):
+            await jobs.accept(session, read[start : start + ROWS_PER_COPY])
 
 
 def _parse(line: bytes) -> dict[str, Any]:

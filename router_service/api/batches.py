@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from router_service.api import slots
 from router_service.api.batch_input import LineReader, store_lines
 from router_service.api.jobs import CHAT, no_nul
 from router_service.api.lists import page
@@ -19,6 +21,7 @@ from router_service.jobs.ids import Kind
 from router_service.jobs.states import JobState
 from router_service.jobs.windows import window_s
 from router_service.store import batches, files, sweeps
+from router_service.store.jobs import Moved
 from router_service.store.session import Session
 
 routes = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -97,9 +100,11 @@ async def read(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]:
 async def cancel(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]:
     """Cancel what is not running; running calls end. A batch that has ended is refused, one already cancelled is shown."""
     row = await _find(here, batch_id, principal.tenant_id)
+    moved: Sequence[Moved] = ()
     async with here.database.transaction() as session:
         if await batches.cancel(session, row.id, tenant_id=principal.tenant_id):
-            await sweeps.cancel_batches(session, batch_id=row.id)
+            moved = await sweeps.cancel_batches(session, batch_id=row.id)
+    await slots.release(here, moved)
     row = await _find(here, batch_id, principal.tenant_id)
     if row.cancelling_at is None:
         raise InvalidRequestError(f"the batch has {status_of(row)} already and cannot be cancelled", param="id")

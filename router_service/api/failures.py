@@ -20,8 +20,8 @@ CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 def install(app: FastAPI) -> None:
-    app.add_exception_handler(InvalidRequestError, _invalid)
-    app.add_exception_handler(UnavailableError, _unavailable)
+    app.add_exception_handler(InvalidRequestError, _refused)
+    app.add_exception_handler(UnavailableError, _refused)
     app.add_exception_handler(RequestValidationError, _unprocessable)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
@@ -29,20 +29,27 @@ def install(app: FastAPI) -> None:
 
 def failure(status: int, message: str, *, kind: str, param: str | None = None, code: str | None = None) -> JSONResponse:
     """One error answer."""
-    error = {"message": message, "type": kind, "param": param, "code": code}
+    error = {"message": printable(message), "type": kind, "param": param and printable(param), "code": code}
     headers = {"www-authenticate": "Bearer"} if status == 401 else {}
     return JSONResponse(jsonable_encoder({"error": error}), status_code=status, headers=headers)
 
 
-async def _invalid(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, InvalidRequestError)  # noqa: S101 (registered for this class)
-    return failure(error.status, error.message, kind=error.kind, param=error.param, code=error.code)
-
-
-async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, UnavailableError)  # noqa: S101 (registered for this class)
+def refusal(error: InvalidRequestError | UnavailableError) -> JSONResponse:
+    """The answer to a fault of the caller's, or to a dependency that is down; the latter is logged."""
+    if isinstance(error, InvalidRequestError):
+        return failure(error.status, error.message, kind=error.kind, param=error.param, code=error.code)
     log.warning("a request could not be served", dependency=error.dependency, error=str(error))
     return failure(503, f"{error.dependency} is not available; try again", kind="server_error", code="unavailable")
+
+
+def printable(text: str) -> str:
+    """The text with each character escaped that a reader cannot see: Postgres and UTF-8 do not hold all of those."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, (InvalidRequestError, UnavailableError))  # noqa: S101 (registered for these classes)
+    return refusal(error)
 
 
 async def _unprocessable(_request: Request, error: Exception) -> JSONResponse:
@@ -59,8 +66,12 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("a request failed", method=request.method, route=_route(request), exc_info=error)
-    return failure(500, "an error of ours; it is in the log", kind="server_error", code="internal_error")
+    """Starlette answers this one outside of every middleware: the request id has to be put in here."""
+    request_id = getattr(request.state, "request_id", "unknown")
+    log.error("a request failed", request=request_id, method=request.method, route=_route(request), exc_info=error)
+    answer = failure(500, "an error of ours; it is in the log", kind="server_error", code="internal_error")
+    answer.headers["x-request-id"] = request_id
+    return answer
 
 
 def _route(request: Request) -> str:

@@ -104,33 +104,41 @@ async def _metrics(here: State) -> bytes:
     """Read from the shared stores at each scrape, so that every API process tells the same."""
     registry = CollectorRegistry()
     up = Gauge("waybill_up", "Whether a dependency answered this scrape", ["dependency"], registry=registry)
+    for dependency, read in (("postgres", _read_postgres), ("redis", _read_redis)):
+        try:
+            await read(here, registry)
+            up.labels(dependency).set(1)
+        except UnavailableError:
+            up.labels(dependency).set(0)
+    return generate_latest(registry)
+
+
+async def _read_postgres(here: State, registry: CollectorRegistry) -> None:
     depth = Gauge("waybill_jobs", "Jobs that are not finished", ["state", "model"], registry=registry)
+    async with here.database.transaction() as session:
+        for row in await jobs.live_depths(session):
+            depth.labels(row.state, row.model).set(row.jobs)
+
+
+async def _read_redis(here: State, registry: CollectorRegistry) -> None:
+    """The counters' Redis, then the broker's; what was read before one fails is shown."""
     queued = Gauge("waybill_queue_messages", "Messages waiting in a broker queue", ["queue"], registry=registry)
     flight = Gauge("waybill_in_flight", "Calls that hold a slot of a model", ["model"], registry=registry)
     paused = Gauge("waybill_paused_seconds", "How long a model is paused for", ["model"], registry=registry)
     alive = Gauge("waybill_workers", "Workers alive", ["role"], registry=registry)
-    models = here.catalog.models if here.catalog else ()
-    try:
-        async with here.database.transaction() as session:
-            for row in await jobs.live_depths(session):
-                depth.labels(row.state, row.model).set(row.jobs)
-        up.labels("postgres").set(1)
-    except UnavailableError:
-        up.labels("postgres").set(0)
-    try:
-        with unavailable():
-            live = await here.limiter.snapshot([model.id for model in models])
-            workers = await here.presence.alive()
-        for model_id, counters in live.items():
-            flight.labels(model_id).set(counters.in_flight)
-            paused.labels(model_id).set(counters.paused_s)
-        for role, count in workers.items():
-            alive.labels(role).set(count)
-        if here.queue_lengths is not None:
-            names = [ROUTE_QUEUE, *(queue(model.id) for model in models for queue in (model_queue, dead_letter_queue))]
-            for queue_name, length in (await here.queue_lengths.read(names)).items():
-                queued.labels(queue_name).set(length)
-        up.labels("redis").set(1)
-    except UnavailableError:
-        up.labels("redis").set(0)
-    return generate_latest(registry)
+    model_ids = [model.id for model in here.catalog.models] if here.catalog else []
+    with unavailable():
+        live = await here.limiter.snapshot(model_ids)
+        workers = await here.presence.alive()
+    for model_id, counters in live.items():
+        flight.labels(model_id).set(counters.in_flight)
+        paused.labels(model_id).set(counters.paused_s)
+    for role, count in workers.items():
+        alive.labels(role).set(count)
+    if here.queue_lengths is not None:
+        names = [
+            ROUTE_QUEUE,
+            *(queue(model_id) for model_id in model_ids for queue in (model_queue, dead_letter_queue)),
+        ]
+        for queue_name, length in (await here.queue_lengths.read(names)).items():
+            queued.labels(queue_name).set(length)

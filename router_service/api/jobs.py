@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from router_service.api import admission
+from router_service.api import admission, slots
 from router_service.api.lists import TextFilter, page
 from router_service.api.state import Caller, Here, State, make_id
 from router_service.capacity.connection import unavailable
-from router_service.capacity.limiter import reservation
 from router_service.chat.request import read_chat
 from router_service.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from router_service.jobs import ids
@@ -25,14 +24,13 @@ from router_service.routing.decision import route
 from router_service.routing.policy import RoutingPolicy
 from router_service.store import dispatch, jobs
 from router_service.store.jobs import NewJob
-from router_service.telemetry.logs import logger
 
-log = logger(__name__)
 routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 CHAT = "/v1/chat/completions"
 FIRST_POLL_S = 0.02
 SLOWEST_POLL_S = 0.5
 MOST_METADATA = 16
+MOST_YEARS_AHEAD = 10
 
 
 class JobRequest(BaseModel):
@@ -63,8 +61,8 @@ async def create(request: JobRequest, here: Here, principal: Caller) -> dict[str
     """Accept a job. It is durable when this answers: 202 is sent after the COMMIT."""
     body = {**request.input, "model": request.model}
     shape = read_chat(body, path="input")
-    if request.deadline is not None and request.deadline <= datetime.now(UTC):
-        raise InvalidRequestError("deadline: it has passed already", param="deadline")
+    if request.deadline is not None:
+        _check_deadline(request.deadline, now=datetime.now(UTC))
     spec = JobSpec(
         model=shape.model,
         tokens_in=shape.tokens_in,
@@ -147,8 +145,8 @@ async def cancel(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
         raise not_found(job_id)
     if moved is None and row.state != JobState.CANCELLED:
         raise ConflictError(f"the job has {row.state} already and cannot be cancelled", param="id")
-    if moved is not None and moved.left is JobState.ROUTED:
-        await _release(here, moved)
+    if moved is not None:
+        await slots.release(here, [moved])
     return show(row)
 
 
@@ -167,14 +165,21 @@ async def explain(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
         "decisions": why.decisions,
         "attempts": why.attempts,
         "dead_letters": why.dead_letters,
-        "outlook": _outlook(here, row) if row.state == JobState.QUEUED else None,
+        "outlook": await _outlook(here, row) if row.state == JobState.QUEUED else None,
     }
 
 
-def _outlook(here: State, row: Any) -> dict[str, Any]:
-    """What the router would decide now, load aside: tells why a queued job waits."""
+async def _outlook(here: State, row: Any) -> dict[str, Any]:
+    """What the router would decide now: tells for what a queued job waits. Without waits while Redis is not available."""
+    catalog = here.offered()
+    try:
+        with unavailable():
+            live = await here.limiter.snapshot([model.id for model in catalog.models])
+        counters = {model.id: live[model.id].counters(model.limits) for model in catalog.models}
+    except UnavailableError:
+        counters = {}
     job = RoutableJob(id=row.id, epoch=row.epoch, spec=dispatch.spec_of(row, excluded=row.excluded))
-    decision = route(job, catalog=here.offered(), counters={}, policy=RoutingPolicy())
+    decision = route(job, catalog=catalog, counters=counters, policy=RoutingPolicy())
     return {"model": decision.model_id, "reason": decision.reason} | dispatch.evidence(decision)
 
 
@@ -236,14 +241,16 @@ def not_found(job_id: str) -> NotFoundError:
     return NotFoundError(f"no job has the id {job_id[:80]!r}", param="id")
 
 
+def _check_deadline(deadline: datetime, *, now: datetime) -> None:
+    """Raises InvalidRequestError. The end of 9999 is in some time zones the year 10000 of UTC, which Python cannot read back."""
+    if deadline <= now:
+        raise InvalidRequestError("deadline: it has passed already", param="deadline")
+    if deadline > now + timedelta(days=365 * MOST_YEARS_AHEAD):
+        raise InvalidRequestError(
+            f"deadline: it is more than {MOST_YEARS_AHEAD} years ahead; leave it out where there is none",
+            param="deadline",
+        )
+
+
 def _stamp(moment: datetime | None) -> float | None:
     return moment.timestamp() if moment else None
-
-
-async def _release(here: State, moved: jobs.Moved) -> None:
-    """Give back the slot of a job that was cancelled before its call. Where that fails it expires by itself."""
-    try:
-        with unavailable():
-            await here.limiter.release(moved.model_id or "", [reservation(moved.id.hex, moved.epoch)])
-    except UnavailableError as error:
-        log.info("a reservation is left to expire", job=str(moved.id), error=str(error))

@@ -1,4 +1,4 @@
-"""Bounds what one request may bring before anything reads it, and names each answer with a request id."""
+"""Bounds what one request may bring before anything reads it, and names each answer and its log lines with a request id."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from structlog.contextvars import bound_contextvars
 
 from router_service.api.failures import failure
 
@@ -29,6 +30,7 @@ class RequestGuard:
             await self._app(scope, receive, send)
             return
         request_id = f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
         most = MOST_UPLOAD_BYTES if scope["path"] in UPLOADS else MOST_JSON_BYTES
 
         async def tell(message: Message) -> None:
@@ -53,4 +55,5 @@ class RequestGuard:
             )
             await too_large(scope, receive, tell)
             return
-        await self._app(scope, bounded, tell)
+        with bound_contextvars(request=request_id):
+            await self._app(scope, bounded, tell)

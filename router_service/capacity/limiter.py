@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+from router_service.routing.policy import Counters
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -25,6 +27,7 @@ JITTER_MARGIN_MS = 300
 WINDOW_MS = MINUTE_MS + JITTER_MARGIN_MS
 HORIZON_MS = 1_000
 SHUT = "shut"
+FULL_WAIT_S = 1.0  # a guess: when a call of a full model may end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +87,17 @@ class Live:
         """How long until a rate or a pause leaves room again; 0 where only slots can be short."""
         return max(self.paused_s, self.busy_s - HORIZON_MS * 3 / 4000, 0.0)
 
+    def counters(self, limits: Limits) -> Counters:
+        """What routing looks at."""
+        slots_short = self.in_flight >= limits.slots
+        return Counters(
+            in_flight=self.in_flight,
+            paused_s=self.paused_s,
+            wait_s=max(self.wait_s, FULL_WAIT_S if slots_short else 0.0),
+            room=self.room(limits),
+            slots_short=slots_short,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Given:
@@ -139,7 +153,11 @@ class Limiter:
             used = _units(rates, usage.requests, usage.tokens_in, usage.tokens_out)
             reserved = _units(rates, 1, usage.need.tokens_in, usage.need.tokens_out)
             arguments.append(usage.need.reservation)
-            arguments += [after - before for after, before in zip(used, reserved, strict=True)]
+            # A debt is at most a window's worth: a provider's count may be wrong, and must not shut the model for long.
+            arguments += [
+                min(after - before, int(limit) + 1)
+                for after, before, limit in zip(used, reserved, rates.values(), strict=True)
+            ]
         slots, rates_key, _pause = _keys(model.id)
         return int(await self._scripts["settle"](keys=[slots, rates_key], args=arguments))
 
@@ -172,8 +190,15 @@ class Limiter:
         return float(seconds) + microseconds / 1e6
 
     async def is_open(self) -> bool:
-        """False after Redis lost its state, until the counters were rebuilt."""
-        return bool(await self._redis.exists(GATE))
+        """False after Redis lost its state or was started again, until the counters were rebuilt."""
+        return bool(await self._redis.get(GATE) == (await self._run_id()).encode())
+
+    async def shut(self) -> None:
+        """Let nothing be reserved until the counters are rebuilt."""
+        await self._redis.delete(GATE)
+
+    async def _run_id(self) -> str:
+        return str((await self._redis.info("server"))["run_id"])
 
     async def rebuild(
         self, models: Iterable[Model], leases: Iterable[LeaseLeft], given: Mapping[str, Given] | None = None
@@ -186,7 +211,8 @@ class Limiter:
         held: dict[str, list[Any]] = {}
         for lease in leases:
             held.setdefault(lease.model_id, []).extend([lease.reservation, int(lease.left_s * 1000)])
-        keys, arguments = [GATE], list[Any]()
+        keys: list[str] = [GATE]
+        arguments: list[Any] = [await self._run_id()]
         rates_of: Mapping[str, Mapping[str, float]] = {model.id: _rates(model.limits) for model in models}
         for model_id in sorted({*rates_of, *held}):
             slots, rates_key, _pause = _keys(model_id)

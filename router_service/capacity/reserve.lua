@@ -52,7 +52,7 @@ while at <= #ARGV do
     local rate, units = rates[i], tonumber(ARGV[at + i])
     if rate.till < rate.free then rate.most = 0 end
     local free = rate.free
-    if units > rate.most then free = free + span(rate, units - rate.most, rate.most) end
+    if units > rate.most then free = free + math.min(window, span(rate, units - rate.most, rate.most)) end
     if free > start then start = free; slowest = rate.name end
   end
   if start - now > horizon then state = slowest; wait = start - now - horizon break end

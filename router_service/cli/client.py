@@ -1,7 +1,7 @@
 """The API as the commands see it: one method per route, HTTP mapped to the project's error tree in one place.
 
-A create that is sent again carries `x-stainless-retry-count`, as the official client does, so that the service
-answers with the first object instead of a second one.
+A question is asked again where the service is busy or its answer was lost. What changes something is sent again only where
+the service said that it was not taken: after a lost answer a second try could make a second object.
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class ApiClient:
             base_url=self.base_url,
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=TIMEOUT,
+            # Sooner than the service lets go: a POST on a connection that it just closed would be lost.
+            limits=httpx.Limits(keepalive_expiry=2.0),
             transport=transport,
             trust_env=not is_loopback(self.base_url),
             # Plain HTTP needs no certificates, and reading them takes longer than a status does.
@@ -194,19 +196,19 @@ class ApiClient:
         return self._send(self._http.build_request("POST", path, json=body))
 
     def _send(self, request: httpx.Request) -> Json:
-        """Send up to three times: again where the service is busy, or the answer was lost on its way."""
+        """Send up to three times, where another try can do no harm."""
+        is_question = request.method == "GET"
         for attempt in range(TRIES):
             last = attempt == TRIES - 1
-            request.headers["x-stainless-retry-count"] = str(attempt)
             with self._border():
                 try:
                     answer = self._http.send(request)
                 except (httpx.ReadError, httpx.RemoteProtocolError):
-                    if last:
+                    if last or not is_question:
                         raise
                     self._sleep(_backoff_s(attempt, None))
                     continue
-                if last or answer.status_code not in BUSY:
+                if last or not (answer.status_code in BUSY if is_question else _was_not_taken(answer)):
                     return _document(answer)
             self._sleep(_backoff_s(attempt, answer.headers.get("retry-after")))
         raise AssertionError("unreachable: the last try returns or raises")
@@ -235,6 +237,11 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _was_not_taken(answer: httpx.Response) -> bool:
+    """Whether the service refused before it did anything. A 503 says so by telling when to come back."""
+    return answer.status_code == 429 or (answer.status_code == 503 and "retry-after" in answer.headers)
 
 
 def _document(answer: httpx.Response) -> Json:

@@ -74,7 +74,7 @@ def _target(chosen: Options, *, config: Path | None) -> Target:
     named, running = settings.load(), state.load_state(chosen.data_dir)
     return Target(
         data_dir=chosen.data_dir,
-        config=config or named.config,
+        config=config or named.config or (Path(running.config) if running and running.config else None),
         api_url=chosen.url or (running.api_url if running else None),
         database_url=named.database_url.get_secret_value() or (running.database_url if running else ""),
         redis_url=named.redis_url.get_secret_value() or (running.redis_url if running else ""),

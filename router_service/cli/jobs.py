@@ -27,18 +27,29 @@ def explain(
     for decision in told["decisions"]:
         console.print()
         _print_decision(decision)
+    if told.get("outlook"):
+        _print_outlook(told["outlook"])
     _print_attempts(told["attempts"])
     _print_dead_letters(told["dead_letters"])
 
 
 def _print_decision(decision: Json) -> None:
-    rows = [_candidate_row(candidate, chosen=decision["model"]) for candidate in decision["candidates"]]
+    _print_candidates(decision, head=f"Decision {decision['epoch']}, {stamp(decision['decided_at'])}")
+
+
+def _print_outlook(outlook: Json) -> None:
+    """For what a queued job waits: a model that is busy (its wait), or one that may take it at all."""
+    output.out_console().print()
+    _print_candidates(outlook, head="It waits. Decided now")
+
+
+def _print_candidates(decision: Json, *, head: str) -> None:
     output.print_table(
         ("", "candidate", "#cost", "#wait s", "#quality", "#score", "why not"),
-        rows,
+        [_candidate_row(candidate, chosen=decision["model"]) for candidate in decision["candidates"]],
         title=output.safe_line(
-            f"Decision {decision['epoch']}, {stamp(decision['decided_at'])}: {decision['model'] or 'no model'}, "
-            f"{decision['reason']}  (policy {short(decision['policy'])}, catalog {short(decision['catalog'])})"
+            f"{head}: {decision['model'] or 'no model'}, {decision['reason']}  "
+            f"(policy {short(decision['policy'])}, catalog {short(decision['catalog'])})"
         ),
     )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -75,28 +73,21 @@ def reload(
     from router_service import settings  # noqa: PLC0415 slow to load
     from router_service.store import bootstrap  # noqa: PLC0415 brings the database driver
 
-    path = config or settings.load().config
-    if path is None:
-        _ask_stack(options(context), as_json=json)
-        return
+    path = config or settings.load().config or _file_of_stack(options(context))
     if not path.is_file():
         raise UsageProblemError(f"{path}: no such file; a catalog in LiteLLM's YAML dialect would be right")
     fingerprint = bootstrap.publish_catalog(database_url(options(context)), path)
     output.print_json({"catalog": fingerprint}) if json else output.say(f"catalog {fingerprint} is in force")
 
 
-def _ask_stack(chosen: Options, *, as_json: bool) -> None:
-    """Only the stack knows which file it was started with: SIGHUP makes it read that one again."""
-    pid = state.running_stack_pid(chosen.data_dir)
-    if pid is None:
+def _file_of_stack(chosen: Options) -> Path:
+    """The file that the running stack was started with. Raises UsageProblemError where there is none."""
+    running = state.load_state(chosen.data_dir)
+    if running is None or running.config is None:
         raise UsageProblemError(
-            "which catalog? Name it with --config or WAYBILL_CONFIG; no stack runs that knows its own"
+            "which catalog? Name it with --config or WAYBILL_CONFIG; no stack runs here that was given a file"
         )
-    os.kill(pid, signal.SIGHUP)
-    message = (
-        f"the stack on {chosen.data_dir} (pid {pid}) reads its catalog again; what it prints says whether it was right"
-    )
-    output.print_json({"asked": pid}) if as_json else output.say(message)
+    return Path(running.config)
 
 
 def _plain(value: object) -> object:

@@ -42,9 +42,20 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 slow to load
+
+        output.tell(f"waybill {version('waybill-router')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     context: typer.Context,
+    version: Annotated[  # noqa: ARG001 (Typer calls back)
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
     data_dir: Annotated[
         Path,
         typer.Option("--data-dir", envvar="WAYBILL_DATA_DIR", help="Where `waybill up` keeps its servers and keys."),

@@ -35,14 +35,17 @@ def own(data_dir: Path) -> Iterator[None]:
 
     The kernel drops the lock with its holder, so it is never stale.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    data_dir.chmod(0o700)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.chmod(0o700)
+    except OSError as error:
+        raise StackError(f"{data_dir} cannot be the data directory: {error.strerror}; name another one") from error
     with (data_dir / _LOCK).open("a+") as lock:
         # A look by `holder` takes the lock for an instant: that is no owner.
         if not wait_until(lambda: _take(lock.fileno(), fcntl.LOCK_EX), patience_s=0.3):
             raise StackError(
                 f"a stack runs on {data_dir} already (pid {_noted_pid(data_dir)}): "
-                "use that one, stop it with SIGTERM, or choose another directory"
+                "use that one, stop it (`waybill down`), or choose another directory"
             )
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")

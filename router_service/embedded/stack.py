@@ -211,11 +211,18 @@ class Stack:
         before = read_state(self._dir)
         if before is None:
             return
-        for name, pid in before.children.items():
-            born = before.births.get(name)
-            if born is not None and born == birth(pid) and name not in _SERVERS:
-                _log.warning("leftover_ended", name=name, pid=pid)
-                end_stranger(pid, (signal.SIGTERM, self._settings.drain_s + KILL_MARGIN_S))
+        left = {
+            name: pid
+            for name, pid in before.children.items()
+            if name not in _SERVERS and (born := before.births.get(name)) is not None and born == birth(pid)
+        }
+        if left:
+            _log.warning("ending_leftovers", names=sorted(left), at_most_s=self._settings.drain_s + KILL_MARGIN_S)
+        for pid in left.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for pid in left.values():
+            end_stranger(pid, (signal.SIGTERM, self._settings.drain_s + KILL_MARGIN_S))
 
     def _note(self, plan: Plan, keepers: Sequence[Supervisor]) -> None:
         pids = keepers[0].pids | keepers[1].pids
@@ -230,6 +237,7 @@ class Stack:
                 broker_url=plan.broker_url,
                 children=pids,
                 births={name: born for name, pid in pids.items() if (born := birth(pid)) is not None},
+                config=None if plan.config is None else str(plan.config.resolve()),
             ),
         )
 

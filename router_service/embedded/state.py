@@ -13,7 +13,10 @@ _FILE = "stack.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackState:
-    """`children` maps names (roles and servers) to process ids; `births` their start, to tell a reused id."""
+    """`children` maps names (roles and servers) to process ids; `births` their start, to tell a reused id.
+
+    `config` is the catalog file that it was given, None for the built-in one.
+    """
 
     pid: int
     api_url: str
@@ -23,6 +26,7 @@ class StackState:
     broker_url: str = field(repr=False)
     children: dict[str, int]
     births: dict[str, str]
+    config: str | None = None
 
 
 def load_state(data_dir: Path) -> StackState | None:

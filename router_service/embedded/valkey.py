@@ -150,9 +150,9 @@ class EmbeddedValkey:
             "aclfile": f'"{self._home / "users.acl"}"',
             "dir": f'"{self._home}"',
             "maxmemory-policy": "noeviction",  # a counter that is evicted is a limit that is broken
-            "appendonly": "yes" if self._durable else "no",
-            "appendfsync": "everysec",
-            "aof-load-truncated": "yes",
+            # Nothing is kept on disk: a log that lost its tail brings back counters that are wrong, and looks whole.
+            # What is gone is rebuilt from Postgres.
+            "appendonly": "no",
             "save": '""',
             "proc-title-template": '"{title} {unixsocket} {config-file}"',
             "logfile": '""',

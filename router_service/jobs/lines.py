@@ -15,14 +15,15 @@ BOM = b"\xef\xbb\xbf"
 class LineCutter:
     """Feed it chunks, take (line number from 1, line) pairs; `rest` gives the last line where no newline ends it."""
 
-    def __init__(self, *, most_bytes: int) -> None:
+    def __init__(self, *, most_bytes: int, most_lines: int) -> None:
         self._most_bytes = most_bytes
+        self._most_lines = most_lines
         self._parts: list[bytes] = []
         self._held = 0
         self._number = 0
 
     def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
-        """Raises TooLargeError where a line is over the limit."""
+        """Works as it is read. Raises TooLargeError where a line is too long, or one too many, blank ones included."""
         first, *others = chunk.split(b"\n")
         self._hold(first)
         for piece in others:
@@ -44,6 +45,12 @@ class LineCutter:
         line = b"".join(self._parts)
         self._parts, self._held = [], 0
         self._number += 1
+        if self._number > self._most_lines:
+            raise TooLargeError(
+                f"there are more than {self._most_lines} lines, blank ones included",
+                param="file",
+                code="too_many_lines",
+            )
         if self._number == 1:
             line = line.removeprefix(BOM)
         line = line.strip(b" \t\r")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
+from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, OutOfTime, Refused, Throttled
 
 if TYPE_CHECKING:
     from router_service.catalog.models import Retries
+
+LEAST_THROTTLE_S = 1.0  # a provider that says "wait 0 s" again and again is not asked in a circle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +39,15 @@ class Fail:
 Next = Succeed | RetryLater | DeadLetter | Fail
 
 
-def after(outcome: Outcome, *, tries: int, retries: Retries, jitter: float) -> Next:
+def after(outcome: Outcome, *, tries: int, retries: Retries, jitter: float) -> Next:  # noqa: PLR0911 (a table)
     """What follows. `tries` counts the failures before this call, `jitter` is uniform in [0, 1)."""
     match outcome:
         case Answered():
             return Succeed()
         case Throttled(retry_after_s=retry_after_s):
-            return RetryLater(delay_s=retry_after_s * (1 + 0.1 * jitter), counted=False)
+            return RetryLater(delay_s=max(LEAST_THROTTLE_S, retry_after_s) * (1 + 0.1 * jitter), counted=False)
+        case OutOfTime():
+            return RetryLater(delay_s=0.0, counted=False)  # the sweep of deadlines ends it
         case Failed():
             if tries + 1 >= retries.tries:
                 return DeadLetter()

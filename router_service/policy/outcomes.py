@@ -34,6 +34,15 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutOfTime:
+    """The job's own deadline passed during the call: nobody's failure, and no use trying again."""
+
+    code: str = "deadline_exceeded"
+    message: str = "the deadline passed during the call"
+    status_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUnfit:
     """This model will not do it however often it is asked (401, 404, no key): another model may."""
 
@@ -52,4 +61,4 @@ class Refused:
     body: str
 
 
-Outcome = Answered | Throttled | Failed | ModelUnfit | Refused
+Outcome = Answered | Throttled | Failed | OutOfTime | ModelUnfit | Refused

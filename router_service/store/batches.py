@@ -73,7 +73,8 @@ async def progress(session: Session, batch_id: UUID) -> Sequence[Row[Any]]:
 async def end_one(session: Session, *, new_id: Callable[[], UUID]) -> UUID | None:
     """End one batch whose jobs are all terminal: write its files, keep its counts. None where there is none.
 
-    All in one transaction: a crash leaves either no file or the whole of both.
+    All in one transaction, which must be a snapshot: both files and the counts show the same moment, and a crash leaves
+    either none of them or all.
     """
     batch = await session.row("batch_ready")
     if batch is None:

@@ -21,16 +21,13 @@ if TYPE_CHECKING:
     from router_service.routing.decision import Decision
     from router_service.store.session import Session
 
-POISON = "lease_expired"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadJob:
-    """A job that its last model gave up on. `job.spec.excluded` has that model already. A poison job gets no other model."""
+    """A job that its last model gave up on. `job.spec.excluded` has that model already."""
 
     job: RoutableJob
     tenant_id: str
-    poison: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +46,6 @@ async def load(session: Session, tickets: Iterable[Ticket]) -> Sequence[DeadJob]
         DeadJob(
             job=RoutableJob(id=row.id, epoch=row.epoch, spec=spec_of(row, excluded=[*row.excluded, row.model_id])),
             tenant_id=row.tenant_id,
-            poison=row.error_code == POISON,
         )
         for row in await session.rows("dead_load", tickets=tickets_json(tickets))
     ]
@@ -61,7 +57,8 @@ async def settle(session: Session, verdicts: Sequence[tuple[DeadJob, Decision]])
         {
             "id": str(dead.job.id),
             "epoch": dead.job.epoch,
-            "state": JobState.FAILED if dead.poison or decision.model_id is None else JobState.QUEUED,
+            "state": JobState.FAILED if decision.model_id is None else JobState.QUEUED,
+            "reason": decision.reason,
             "lane": lane_of(dead.job.spec, tenant_id=dead.tenant_id),
             "excluded": dead.job.spec.excluded,
         }

@@ -28,9 +28,12 @@ class Taken:
     interactive: bool
 
 
-async def take(session: Session, *, most: int, blocked: Collection[int]) -> Sequence[Taken]:
-    """Up to `most` queued jobs, an equal share from each lane but the blocked ones. Others' locked rows are skipped."""
-    rows = await session.rows("job_take", most=most, blocked=list(blocked))
+async def take(session: Session, *, most: int, blocked: Collection[int], first_lane: int = 0) -> Sequence[Taken]:
+    """Up to `most` queued jobs, one from each lane in turn but the blocked ones, beginning at `first_lane`.
+
+    Rows that others have locked are skipped.
+    """
+    rows = await session.rows("job_take", most=most, blocked=list(blocked), first_lane=first_lane)
     return [
         Taken(
             job=RoutableJob(id=row.id, epoch=row.epoch, spec=spec_of(row, excluded=row.excluded)),
@@ -40,6 +43,11 @@ async def take(session: Session, *, most: int, blocked: Collection[int]) -> Sequ
         )
         for row in rows
     ]
+
+
+async def hold(session: Session, job_ids: Sequence[UUID], *, hold_s: float) -> None:
+    """Pass jobs over for so long: no model on offer may take them."""
+    await session.rows("job_hold", ids=sorted(job_ids), hold_s=hold_s)
 
 
 async def store_routed(session: Session, routed: Sequence[tuple[RoutableJob, Decision]]) -> list[tuple[UUID, int]]:

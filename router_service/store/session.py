@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from router_service.errors import SettingsError, UnavailableError
+from router_service.errors import SettingsError, StoreError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection as PsycopgConnection
     from sqlalchemy import URL, Row, TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+# A server that fell silent without closing its connections is noticed within half a minute, not when TCP gives up.
+SILENCE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
 
 @cache
@@ -51,22 +54,25 @@ class Database:
             pool_timeout=30,
             pool_pre_ping=False,
             hide_parameters=True,  # an error's text must not carry a prompt into a log
-            connect_args={"application_name": name, "connect_timeout": 10, "prepare_threshold": 3},
+            connect_args={"application_name": name, "connect_timeout": 10, "prepare_threshold": 3} | SILENCE,
         )
+        self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ")
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Session]:
+    async def transaction(self, *, snapshot: bool = False) -> AsyncIterator[Session]:
         """One transaction: committed when the block ends well, rolled back when it raises.
 
-        Raises UnavailableError where the database cannot be reached or the connection broke.
+        With `snapshot` all its statements see the same state of the data. Raises UnavailableError where the database cannot be
+        reached or asks to try again, StoreError on any other refusal; neither shows a value.
         """
         try:
-            async with self._engine.begin() as connection:
+            async with (self._snapshots if snapshot else self._engine).begin() as connection:
                 yield Session(connection)
         except DBAPIError as error:
+            # Not chained: the driver's own text may quote the row.
             if error.connection_invalidated or _is_unavailable(error):
-                raise UnavailableError("postgres", f"the database is not available: {_first_line(error)}") from error
-            raise
+                raise UnavailableError("postgres", f"the database is not available: {_what(error)}") from None
+            raise StoreError(f"the database refused: {_what(error)}") from None
         except PoolTimeoutError as error:
             raise UnavailableError("postgres", "no database connection became free in 30 s") from error
 
@@ -105,12 +111,19 @@ class Session:
 
 
 def _is_unavailable(error: DBAPIError) -> bool:
-    """Connection failures (without an SQLSTATE, or of its class 08) and an operator's shutdown (57P01 to 57P03)."""
+    """What another try may mend, by SQLSTATE (PostgreSQL, appendix A).
+
+    No state: the connection failed, or the driver refused a value; 08: the connection; 40: deadlock or serialization;
+    53: out of disk, memory or connections; 57P: an operator's shutdown; 25006: read-only, as after a failover.
+    """
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
         return isinstance(error, (OperationalError, InterfaceError))
-    return bool(state.startswith("08") or state in {"57P01", "57P02", "57P03"})
+    return state[:2] in {"08", "40", "53"} or state.startswith("57P") or state == "25006"
 
 
-def _first_line(error: DBAPIError) -> str:
-    return str(error.orig).partition("\n")[0]
+def _what(error: DBAPIError) -> str:
+    """SQLSTATE and the server's first sentence, which names objects but no values."""
+    diagnostics = getattr(error.orig, "diag", None)
+    state, message = getattr(error.orig, "sqlstate", None), getattr(diagnostics, "message_primary", None)
+    return f"{state}: {message}" if state else str(error.orig).partition("\n")[0]

@@ -55,12 +55,6 @@ async def due_retries(session: Session) -> int:
     return len(await session.rows("sweep_due", most=MOST))
 
 
-async def next_due_s(session: Session) -> float | None:
-    """Seconds until the next retry is due; None where none waits."""
-    row = await session.row("sweep_next_due")
-    return row.left_s if row else None
-
-
 async def lost_dead_letters(session: Session, *, stale_s: float) -> Sequence[Moved]:
     """DEAD jobs whose ticket must have been lost."""
     rows = await session.rows("sweep_dead", stale_s=stale_s, most=MOST)

@@ -303,11 +303,18 @@ async def test_every_counter_expires_but_the_gate(limiter: Limiter, admin_redis:
     assert all(0 < left <= 3600 for left in lifetimes.values())
 
 
-async def test_a_debt_of_hours_is_not_forgotten(limiter: Limiter, admin_redis: Redis) -> None:
+async def test_a_debt_is_at_most_a_window(limiter: Limiter) -> None:
     chosen = model(tpm=1000)
     (need,) = needs("a")
     await reserve(limiter, chosen, [need])
-    await limiter.settle(chosen, [used(need, tokens_in=0, tokens_out=200_000)])
+    before_s = (await limiter.snapshot(["alpha"]))["alpha"].busy_s
+    await limiter.settle(chosen, [used(need, tokens_in=0, tokens_out=2**31 - 1)])
+    assert 60 <= (await limiter.snapshot(["alpha"]))["alpha"].busy_s - max(before_s, 0) <= 61
+
+
+async def test_a_rate_that_is_busy_for_hours_is_not_forgotten(limiter: Limiter, admin_redis: Redis) -> None:
+    chosen = model(tpm=1000)
+    await reserve(limiter, chosen, [Need(reservation="a", tokens_in=200_000, tokens_out=0)])
     for _look in range(2):
         left = admin_redis.pttl("waybill:rates:alpha")
         assert isinstance(left, int)

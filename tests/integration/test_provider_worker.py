@@ -398,7 +398,10 @@ async def test_a_call_ends_at_its_jobs_deadline_and_the_job_expires(
     async with asyncio.timeout(10):
         await workers.provider.call(message)
     assert gate.provider.calls == [("alpha", 1)]
-    assert await sql.one("SELECT state, error_code FROM jobs") == {"state": "retry_wait", "error_code": "timeout"}
+    assert await sql.one("SELECT state, error_code FROM jobs") == {
+        "state": "retry_wait",
+        "error_code": "deadline_exceeded",
+    }
 
     async def expired() -> bool:
         await workers.janitor.expire()

@@ -259,7 +259,7 @@ async def test_a_held_lane_does_not_keep_others_waiting(open_workers: OpenWorker
     await steps.accept(count=5)
     await workers.router.route_all()
     (held_until,) = workers.router._held.values()
-    assert held_until - time.monotonic() > 5
+    assert 4 < held_until - time.monotonic() <= 5
     (beta,) = await steps.accept(count=1, model="beta")
     await workers.router.route_all()
     assert await sql.state(beta.id) == "routed"

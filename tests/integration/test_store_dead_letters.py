@@ -94,7 +94,7 @@ async def test_a_dead_job_without_another_model_fails_and_is_parked(letters: Let
     row = await sql.job(job_id)
     assert (row["state"], row["error_code"]) == ("failed", "provider_error")
     assert await sql.value("SELECT state FROM dead_letters") == "parked"
-    assert await sql.value("SELECT reason FROM decisions ORDER BY epoch DESC LIMIT 1") == "no_eligible_model"
+    assert await sql.value("SELECT reason FROM decisions ORDER BY epoch DESC LIMIT 1") == "test"
 
 
 async def test_a_stale_or_doubled_ticket_settles_nothing(letters: Letters, sql: Sql) -> None:
@@ -185,11 +185,13 @@ async def test_letters_are_listed_newest_first_in_pages(letters: Letters) -> Non
     assert len(await letters.listed(state="parked")) == 2
 
 
-async def test_a_poison_job_gets_no_other_model(letters: Letters, sql: Sql, database: Database, steps: Steps) -> None:
+async def test_a_poison_job_keeps_its_count_of_lost_leases_on_the_next_model(
+    letters: Letters, sql: Sql, database: Database, steps: Steps
+) -> None:
     (claim,) = await steps.running(lease_s=-1.0)
     await sql.rows("UPDATE jobs SET lost_leases = 2")
     async with database.transaction() as session:
         await session.rows("sweep_leases", lease_s=0.0, most=10, poison=3)
-    assert await letters.settle([(claim.id, claim.epoch)], to="beta") == 0
-    assert await sql.state(claim.id) == "failed"
-    assert await sql.value("SELECT state FROM dead_letters") == "parked"
+    assert await letters.settle([(claim.id, claim.epoch)], to="beta") == 1
+    assert await sql.value("SELECT state FROM dead_letters") == "rerouted"
+    assert (await sql.job(claim.id))["lost_leases"] == 3, "one more, and it is given up at once"

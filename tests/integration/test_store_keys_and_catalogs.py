@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from sqlalchemy.exc import IntegrityError
 
-from router_service.errors import CatalogError, SettingsError, UnavailableError
+from router_service.errors import CatalogError, SettingsError, StoreError, UnavailableError
 from router_service.store import bootstrap, catalogs, keys, migrate
 from router_service.store.session import Database
 from tests.conftest import issue_key, publish
@@ -73,7 +72,7 @@ async def test_a_prefix_that_is_taken_is_not_issued_again(database: Database) ->
             return await keys.issue(session, tenant_id="acme", name="n", prefix=PREFIX, secret=secret)
 
     first = await issue("one_with_underscores")
-    with pytest.raises(IntegrityError):
+    with pytest.raises(StoreError, match="23505"):
         await issue("two")
     assert await authenticate(database, first) is not None
 

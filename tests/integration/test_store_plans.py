@@ -19,7 +19,7 @@ TICKETS = f"'{json.dumps([{'id': ID, 'epoch': 1, 'attempt': 1}])}'"
 
 # Each statement with one set of values, and the indexes of which it must use one.
 PLANS: list[tuple[str, dict[str, str], set[str]]] = [
-    ("job_take", {"most": "500", "blocked": "'{}'"}, {"jobs_queued"}),
+    ("job_take", {"most": "500", "blocked": "'{}'", "first_lane": "0"}, {"jobs_queued"}),
     ("job_get", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk", "jobs_listed"}),
     ("job_state", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk", "jobs_listed"}),
     (
@@ -32,7 +32,6 @@ PLANS: list[tuple[str, dict[str, str], set[str]]] = [
     ("sweep_leases", {"lease_s": "0", "most": "1000", "poison": "3"}, {"jobs_running"}),
     ("sweep_routed", {"stale_s": "30", "most": "1000"}, {"jobs_routed"}),
     ("sweep_due", {"most": "1000"}, {"jobs_retry_wait"}),
-    ("sweep_next_due", {}, {"jobs_retry_wait"}),
     ("sweep_deadlines", {"most": "1000"}, {"jobs_deadline"}),
     ("sweep_unticketed", {}, {"jobs_routed"}),
     ("running_leases", {}, {"jobs_running"}),
@@ -92,6 +91,15 @@ async def test_work_is_found_by_partial_indexes_among_many_finished_rows(sql: Sq
         if scanned or not indexes & used:
             wrong.append((name, used, "Seq Scan on jobs" if scanned else "index missing"))
     assert wrong == []
+
+
+async def test_depths_for_the_metrics_are_counted_by_the_partial_index_of_each_state(sql: Sql) -> None:
+    await fill(sql)
+    (row,) = await sql.rows(f"EXPLAIN (FORMAT JSON) {literal('queue_depths', {})}")
+    found = nodes(row["QUERY PLAN"][0]["Plan"])
+    assert not [node for node in found if node["Node Type"] == "Seq Scan"]
+    used = {node["Index Name"] for node in found if "Index Name" in node}
+    assert used == {"jobs_queued", "jobs_routed", "jobs_running", "jobs_retry_wait", "jobs_dead"}
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,7 @@ async def test_the_third_lost_lease_is_poison_and_writes_one_dead_letter(steps: 
     (claim,) = await steps.running(lease_s=-1.0)
     for _lease in range(2):
         await swept(sweeps.expired_leases, lease_s=0.0)
+        await sql.rows("UPDATE jobs SET available_at = now()")  # retries are spread over some seconds
         await swept(sweeps.due_retries)
         await steps.run_on(lease_s=-1.0)
     (moved,) = await swept(sweeps.expired_leases, lease_s=0.0)
@@ -92,10 +93,8 @@ async def test_a_retry_waits_until_it_is_due(steps: Steps, sql: Sql, swept: Swep
     (claim,) = await steps.running()
     await steps.finish(gone_wrong(claim, JobState.RETRY_WAIT, delay_s=60.0))
     assert await swept(sweeps.due_retries) == 0
-    assert 50 < await swept(sweeps.next_due_s) <= 60
     await sql.rows("UPDATE jobs SET available_at = now()")
     assert await swept(sweeps.due_retries) == 1
-    assert await swept(sweeps.next_due_s) is None
 
 
 @pytest.mark.parametrize("state", ["queued", "routed", "retry_wait", "dead"])
@@ -128,9 +127,10 @@ async def test_a_dead_job_whose_ticket_was_lost_is_found_again(steps: Steps, sql
     (claim,) = await steps.running()
     await steps.finish(gone_wrong(claim, JobState.DEAD))
     assert await swept(sweeps.lost_dead_letters, stale_s=10.0) == []
-    await sql.rows("UPDATE dead_letters SET created_at = now() - interval '11 s'")
+    await sql.rows("UPDATE dead_letters SET sent_at = now() - interval '11 s'")
     (lost,) = await swept(sweeps.lost_dead_letters, stale_s=10.0)
     assert (lost.id, lost.epoch, lost.model_id) == (claim.id, 1, "alpha")
+    assert await swept(sweeps.lost_dead_letters, stale_s=10.0) == [], "it has just been sent"
 
 
 async def test_what_is_in_flight_is_told_with_the_time_it_has_left(steps: Steps, swept: Swept) -> None:

@@ -100,7 +100,7 @@ async def test_an_error_after_a_submitter_gave_up_reaches_the_others() -> None:
 
 async def test_answers_that_do_not_match_the_items_reach_the_submitters_as_an_error() -> None:
     async def forgetful(items: Sequence[int]) -> Sequence[int]:
-        return items[:1]
+        return items[:0]
 
     batcher = Batcher(forgetful)
     answers = asyncio.gather(*map(batcher.submit, [1, 2]), return_exceptions=True)

@@ -130,10 +130,10 @@ def test_flower_and_the_api_are_published_on_the_loopback_interface_only() -> No
     }
 
 
-def test_redis_evicts_nothing_and_keeps_a_log() -> None:
+def test_redis_evicts_nothing_and_keeps_nothing_on_disk() -> None:
     words = " ".join(compose()["services"]["redis"]["command"])
     assert "--maxmemory-policy noeviction" in words
-    assert "--appendonly yes" in words
+    assert "--appendonly no" in words
 
 
 def test_the_database_logs_no_statement() -> None:

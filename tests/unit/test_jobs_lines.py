@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 Lines = list[tuple[int, bytes]]
 
 
-def cut(chunks: Iterable[bytes], *, most_bytes: int = 1000) -> Lines:
-    cutter = LineCutter(most_bytes=most_bytes)
+def cut(chunks: Iterable[bytes], *, most_bytes: int = 1000, most_lines: int = 1000) -> Lines:
+    cutter = LineCutter(most_bytes=most_bytes, most_lines=most_lines)
     lines = [line for chunk in chunks for line in cutter.feed(chunk)]
     return [*lines, *cutter.rest()]
 
@@ -66,6 +66,13 @@ def test_a_line_of_just_the_limit_is_taken() -> None:
 
 
 def test_a_line_that_is_too_long_is_refused_before_its_end_has_come() -> None:
-    cutter = LineCutter(most_bytes=4)
+    cutter = LineCutter(most_bytes=4, most_lines=1)
     with pytest.raises(TooLargeError):
         list(cutter.feed(b"12345"))
+
+
+def test_blank_lines_are_counted_as_well() -> None:
+    assert cut([b"\n\n", b"a"], most_lines=3) == [(3, b"a")]
+    with pytest.raises(TooLargeError, match="more than 3 lines, blank ones included") as caught:
+        cut([b"\n\n\n \n"], most_lines=3)
+    assert caught.value.code == "too_many_lines"

@@ -3,7 +3,8 @@ SELECT d.* FROM dead_letters d
 WHERE d.tenant_id = :tenant_id
   AND (CAST(:id AS uuid) IS NULL OR d.id = CAST(:id AS uuid))
   AND (CAST(:after AS uuid) IS NULL OR
-    (d.created_at, d.id) < (SELECT a.created_at, a.id FROM dead_letters a WHERE a.id = CAST(:after AS uuid)))
+    (d.created_at, d.id) < (SELECT a.created_at, a.id FROM dead_letters a
+      WHERE a.id = CAST(:after AS uuid) AND a.tenant_id = :tenant_id))
   AND (CAST(:state AS text) IS NULL OR d.state = CAST(:state AS text))
   AND (CAST(:model AS text) IS NULL OR d.model_id = CAST(:model AS text))
   AND (CAST(:code AS text) IS NULL OR d.error_code = CAST(:code AS text))

@@ -1,9 +1,10 @@
 -- Move dead jobs on: DEAD -> QUEUED with one more model excluded, or DEAD -> FAILED, parked for a replay.
+-- Lost leases stay counted: a job that has had its three is given up at the next one.
 WITH given AS (
   SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (
-    id uuid, epoch integer, state text, lane bigint, excluded json, policy text, catalog text, candidates json)
+    id uuid, epoch integer, state text, lane bigint, excluded json, reason text, policy text, catalog text, candidates json)
 ), moved AS (
-  UPDATE jobs j SET state = g.state, lane = g.lane, tries = 0, lost_leases = 0,
+  UPDATE jobs j SET state = g.state, lane = g.lane, tries = 0,
     excluded = ARRAY(SELECT json_array_elements_text(g.excluded)),
     finished_at = CASE WHEN g.state = 'failed' THEN now() END
   FROM given g WHERE j.id = g.id AND j.state = 'dead' AND j.epoch = g.epoch
@@ -13,7 +14,7 @@ WITH given AS (
   FROM moved m WHERE d.job_id = m.id AND d.attempt = m.attempt AND d.state = 'open'
 ), explained AS (
   INSERT INTO decisions (job_id, epoch, model_id, reason, policy, catalog, candidates)
-  SELECT m.id, m.epoch + 1, NULL, 'no_eligible_model', g.policy, g.catalog, g.candidates
+  SELECT m.id, m.epoch + 1, NULL, g.reason, g.policy, g.catalog, g.candidates
   FROM moved m JOIN given g ON g.id = m.id WHERE m.state = 'failed'
   ON CONFLICT DO NOTHING
 )
