@@ -28,8 +28,8 @@ LOCK_NOT_AVAILABLE = "55P03"
 def upgrade(database_url: str) -> None:
     """Run every migration that has not run yet, all in one transaction.
 
-    Raises UnavailableError, with nothing changed, where a lock is not had within LOCK_TIMEOUT_S: that of another migration, or
-    of a table in use.
+    Raises UnavailableError, with nothing changed, where the database cannot be reached, or a lock is not had within
+    LOCK_TIMEOUT_S: that of another migration, or of a table in use.
     """
     config = _config()
     engine = create_engine(driver_url(database_url))
@@ -39,13 +39,7 @@ def upgrade(database_url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
-            raise
-        raise UnavailableError(
-            "postgres",
-            f"no lock was had within {LOCK_TIMEOUT_S} s: another migration is under way, or a table is in use; nothing was"
-            " changed, try again",
-        ) from error
+        raise _unavailable(error) from error
     finally:
         engine.dispose()
 
@@ -57,8 +51,20 @@ def pending(database_url: str) -> tuple[str | None, str]:
         with engine.connect() as connection:
             context = MigrationContext.configure(connection, opts={"version_table": "schema_version"})
             return context.get_current_revision(), head()
+    except OperationalError as error:
+        raise _unavailable(error) from error
     finally:
         engine.dispose()
+
+
+def _unavailable(error: OperationalError) -> UnavailableError:
+    if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+        return UnavailableError(
+            "postgres",
+            f"no lock was had within {LOCK_TIMEOUT_S} s: another migration is under way, or a table is in use; nothing was"
+            " changed, try again",
+        )
+    return UnavailableError("postgres", f"the database cannot be reached: {str(error.orig).partition(chr(10))[0]}")
 
 
 @cache

@@ -201,7 +201,7 @@ def run_canaries(stack: RunningStack, seen: list[tuple[str, str, str]]) -> Run:
     places |= {
         "redis": recorder.values,
         "published": recorder.published,
-        "append-only file": {file.read_bytes() for file in (stack.data_dir / "valkey").rglob("*") if file.is_file()},
+        "files of the Redis": {file.read_bytes() for file in (stack.data_dir / "valkey").rglob("*") if file.is_file()},
         "logs": {file.read_bytes() for file in [*stack.logs.iterdir(), stack.root / "up.out"]},
         "metrics": {stack.http.get("/metrics").content},
         "argv": {line.encode() for line in descendants(stack.process.pid).values()},
@@ -311,7 +311,7 @@ def test_canaries_were_where_they_belong(ran: Run) -> None:
     assert ran.jobs["sim"]["metadata"] == {"note": METADATA}
 
 
-@pytest.mark.parametrize("place", ["redis", "published", "append-only file", "flower", "explanations"])
+@pytest.mark.parametrize("place", ["redis", "published", "flower", "explanations"])
 def test_the_search_finds_what_is_there(ran: Run, place: str) -> None:
     """The id of a job passes through each of these places, plain or in a body of kombu's."""
     job = ran.jobs["sim"]["id"]
@@ -323,7 +323,7 @@ PLACES = [
     "flower",
     "redis",
     "published",
-    "append-only file",
+    "files of the Redis",
     "logs",
     "metrics",
     "argv",
