@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -86,11 +87,9 @@ class Router:
         self._rung.set()
 
     async def _look(self) -> None:
-        try:
+        with suppress(TimeoutError):  # the tick: a doorbell may have been lost
             async with asyncio.timeout(self._wait_s):
                 await self._rung.wait()
-        except TimeoutError:
-            pass  # the tick: a doorbell may have been lost
         self._rung.clear()
         self._wait_s = self._runtime.settings.tick_s
         await self._runtime.doorbell.heard()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
 log = logger(__name__)
+UNREADABLE = "the body cannot be read: it must be UTF-8 JSON, with numbers and nesting within bounds"
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -55,12 +56,19 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
 async def _unprocessable(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class)
     problem = error.errors()[0]
+    if problem["type"] == "json_invalid":
+        what = problem.get("ctx", {}).get("error", "it cannot be read")
+        message = f"the body is not JSON: {what} (at character {problem['loc'][-1]})"
+        return failure(400, message, kind="invalid_request_error", code="invalid_json")
     path = ".".join(str(part) for part in problem["loc"][1:]) or str(problem["loc"][0])
     return failure(400, f"{path}: {problem['msg']}", kind="invalid_request_error", param=path, code="invalid_value")
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 (registered for this class)
+    # FastAPI's words for bad UTF-8, numbers out of range and nesting too deep, which JSON parsers refuse in their own ways.
+    if error.detail == "There was an error parsing the body":
+        return failure(400, UNREADABLE, kind="invalid_request_error", code="invalid_json")
     code = CODES.get(error.status_code)
     return failure(error.status_code, str(error.detail), kind="invalid_request_error", code=code)
 

@@ -19,7 +19,7 @@ ModelFilter = Annotated[str | None, typer.Option("--model", help="Only those of 
 CodeFilter = Annotated[str | None, typer.Option("--code", help="Only those with this error code.")]
 BatchFilter = Annotated[str | None, typer.Option("--batch", help="Only those of this batch.")]
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", show_default=False, help="dl_...")]
-All = Annotated[bool, typer.Option("--all", help="All open ones that the filters leave, instead of IDs.")]
+All = Annotated[bool, typer.Option("--all", help="All parked ones that the filters leave, instead of IDs.")]
 
 
 @app.command("list")
