@@ -6,9 +6,9 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from router_service.capacity import slots
 from router_service.capacity.connection import unavailable
 from router_service.capacity.limiter import WINDOW_MS, Given, LeaseLeft, reservation
-from router_service.errors import UnavailableError
 from router_service.jobs.ids import RANDOM_BYTES, new_id
 from router_service.jobs.states import JobState
 from router_service.store import batches, sweeps
@@ -98,7 +98,7 @@ class Janitor:
         if not moved:
             return
         log.warning("calls taken over from silent workers", count=len(moved))
-        await self._release(moved)
+        await slots.release(self._runtime.limiter, moved)
         await self._send_dead_letters([each for each in moved if each.left is JobState.DEAD])
 
     async def reissue_tickets(self) -> None:
@@ -106,7 +106,7 @@ class Janitor:
             moved = await sweeps.stale_routed(session, stale_s=self._runtime.settings.routed_stale_s)
         if moved:
             log.warning("jobs queued again whose tickets were not taken", count=len(moved))
-            await self._release(moved)
+            await slots.release(self._runtime.limiter, moved)
             await self._runtime.ring()
 
     async def queue_due_retries(self) -> None:
@@ -127,12 +127,12 @@ class Janitor:
             moved = await sweeps.passed_deadlines(session)
         if moved:
             log.info("jobs expired", count=len(moved))
-            await self._release([each for each in moved if each.left is JobState.ROUTED])
+            await slots.release(self._runtime.limiter, [each for each in moved if each.left is JobState.ROUTED])
 
     async def cancel(self) -> None:
         async with self._runtime.database.transaction() as session:
             moved = await sweeps.cancel_batches(session)
-        await self._release([each for each in moved if each.left is JobState.ROUTED])
+        await slots.release(self._runtime.limiter, [each for each in moved if each.left is JobState.ROUTED])
 
     async def end_batches(self) -> None:
         while True:
@@ -147,18 +147,6 @@ class Janitor:
             deleted = await sweeps.expired_files(session)
         if deleted:
             log.info("files deleted whose time was over", count=deleted)
-
-    async def _release(self, moved: Sequence[Moved]) -> None:
-        """Give back the slots of jobs that left a model. Where that fails they expire by themselves."""
-        by_model: dict[str, list[str]] = {}
-        for each in moved:
-            by_model.setdefault(each.model_id or "", []).append(reservation(each.id.hex, each.epoch))
-        for model_id, reservations in by_model.items():
-            try:
-                with unavailable():
-                    await self._runtime.limiter.release(model_id, reservations)
-            except UnavailableError as error:
-                log.warning("reservations are left to expire", model=model_id, error=str(error))
 
     async def _send_dead_letters(self, dead: Sequence[Moved]) -> None:
         """Each to its model's queue. Nobody need consume that of a model that left the catalog: those go to another one's."""

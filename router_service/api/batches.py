@@ -10,11 +10,11 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from router_service.api import slots
 from router_service.api.batch_input import LineReader, store_lines
 from router_service.api.jobs import CHAT, no_nul
 from router_service.api.lists import page
 from router_service.api.state import Caller, Here, State, make_id
+from router_service.capacity import slots
 from router_service.errors import InvalidRequestError, NotFoundError
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
@@ -104,7 +104,7 @@ async def cancel(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]
     async with here.database.transaction() as session:
         if await batches.cancel(session, row.id, tenant_id=principal.tenant_id):
             moved = await sweeps.cancel_batches(session, batch_id=row.id)
-    await slots.release(here, moved)
+    await slots.release(here.limiter, [each for each in moved if each.left is JobState.ROUTED])
     row = await _find(here, batch_id, principal.tenant_id)
     if row.cancelling_at is None:
         raise InvalidRequestError(f"the batch has {status_of(row)} already and cannot be cancelled", param="id")

@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from router_service.api import admission, slots
+from router_service.api import admission
 from router_service.api.lists import TextFilter, page
 from router_service.api.state import Caller, Here, State, make_id
+from router_service.capacity import slots
 from router_service.capacity.connection import unavailable
 from router_service.chat.request import read_chat
 from router_service.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
@@ -145,8 +146,8 @@ async def cancel(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
         raise not_found(job_id)
     if moved is None and row.state != JobState.CANCELLED:
         raise ConflictError(f"the job has {row.state} already and cannot be cancelled", param="id")
-    if moved is not None:
-        await slots.release(here, [moved])
+    if moved is not None and moved.left is JobState.ROUTED:  # a running call keeps its slot until it ends
+        await slots.release(here.limiter, [moved])
     return show(row)
 
 
