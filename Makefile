@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(PYTHON) -m pip --python $(BIN)/python --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev demo test check format bench lock clean
+.PHONY: help setup dev demo test check format bench lock clean chaos mutants
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -44,8 +44,15 @@ format: dev ## Format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## Measure jobs per second and CPU per job of the whole stack
+bench: setup ## Measure jobs per second, CPU per job, and how close to a provider's limits the whole stack runs
 	$(BIN)/waybill bench throughput --jobs 10000 --json
+	$(BIN)/waybill bench limits --seconds 30
+
+chaos: dev ## Twenty seeds of chaos over real processes, most of a minute each, one line each
+	$(BIN)/python -m tests.faults.chaos --seeds 1-20
+
+mutants: dev ## Plant each seeded bug in a copy; each must turn its test red
+	$(BIN)/python -m tests.mutants $(NAMES)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11
 

@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from router_service import failpoints
 from router_service.errors import SettingsError
+from router_service.failpoints import Wish
 
 
 class Settings(BaseSettings):
@@ -37,6 +39,10 @@ class Settings(BaseSettings):
     drain_s: float = Field(default=20.0, ge=0, description="calls in flight may go on for so long after SIGTERM")
     worker_concurrency: int = Field(default=1000, gt=0, description="tickets a provider worker holds at a time")
     local_processes: int = Field(default=1, gt=0, description="processes for the CPU work of `local/` models")
+    failpoint: Annotated[Wish | None, NoDecode] = Field(
+        default=None,
+        description="NAME:kill|raise|sleep[=SECONDS]: a fault on purpose, once, in this process; for tests",
+    )
     readiness_roles: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="comma-separated worker roles without which /readyz is 503"
     )
@@ -45,6 +51,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("failpoint", mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        return failpoints.parse(value) if isinstance(value, str) else value
 
     @property
     def broker(self) -> str:

@@ -46,23 +46,30 @@ def dead_letter_queue(model_id: str) -> str:
 class Ticket:
     """A job and the epoch in which it was sent on.
 
-    `attempt` numbers the call that it is for, 0 where the sender does not know; it is there to be seen. `start_ms` (Redis
-    time) is when the call may start, 0 for at once.
+    `attempt` numbers the call that it is for, 0 where the sender does not know; it is there to be seen. Somebody waits for
+    an `urgent` one: it does not stand behind the others of its model.
     """
 
     job_id: UUID
     epoch: int
     attempt: int = 0
-    start_ms: int = 0
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One task for one queue."""
+    """One task for one queue. `model_id` is whose calls the tickets are for, where they are for calls."""
 
     queue: str
     task: str
     tickets: Sequence[Ticket] = ()
+    model_id: str | None = None
+
+    @property
+    def arguments(self) -> list[Any]:
+        """The task's positional arguments."""
+        tickets = [encode(self.tickets)] if self.tickets else []
+        return tickets if self.model_id is None else [*tickets, self.model_id]
 
 
 def decode(raw: object) -> list[Ticket]:
@@ -72,15 +79,15 @@ def decode(raw: object) -> list[Ticket]:
     tickets = []
     for item in raw:
         match item:
-            case [str(job_id), int(epoch), int(attempt), int(start_ms)] if 0 <= epoch <= MOST_EPOCH:
-                tickets.append(Ticket(job_id=UUID(hex=job_id), epoch=epoch, attempt=attempt, start_ms=start_ms))
+            case [str(job_id), int(epoch), int(attempt), (0 | 1) as urgent] if 0 <= epoch <= MOST_EPOCH:
+                tickets.append(Ticket(job_id=UUID(hex=job_id), epoch=epoch, attempt=attempt, urgent=bool(urgent)))
             case _:
-                raise ValueError("a ticket must be [job id, epoch, attempt, start]")
+                raise ValueError("a ticket must be [job id, epoch, attempt, urgent]")
     return tickets
 
 
 def encode(tickets: Sequence[Ticket]) -> list[list[Any]]:
-    return [[ticket.job_id.hex, ticket.epoch, ticket.attempt, ticket.start_ms] for ticket in tickets]
+    return [[ticket.job_id.hex, ticket.epoch, ticket.attempt, int(ticket.urgent)] for ticket in tickets]
 
 
 class Publisher:
@@ -115,7 +122,7 @@ class Publisher:
     def _send(self, message: Message) -> None:
         task_id = str(self._new_id())
         self._producer.publish(
-            ([encode(message.tickets)] if message.tickets else [], {}, {}),
+            (message.arguments, {}, {}),
             routing_key=message.queue,
             serializer="json",
             correlation_id=task_id,

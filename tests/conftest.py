@@ -179,7 +179,7 @@ async def shut_limiter(redis_url: str) -> AsyncIterator[Limiter]:
 
 @pytest.fixture
 async def limiter(shut_limiter: Limiter) -> Limiter:
-    await shut_limiter.rebuild([], [], {})
+    await shut_limiter.rebuild([], [])
     return shut_limiter
 
 
@@ -269,6 +269,8 @@ async def open_workers(
             runtime = Runtime(settings, role="test", name="test-1")
             await runtime.open()
             exits.push_async_callback(runtime.close)
-            return Workers(runtime, admin_redis, adapter=adapter)
+            workers = Workers(runtime, admin_redis, adapter=adapter)
+            exits.push_async_callback(workers.close)
+            return workers
 
         yield open_them

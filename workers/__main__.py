@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.apps.worker import Worker
 
+from router_service import failpoints
 from router_service import settings as settings_module
 from router_service.errors import UnavailableError, WaybillError
 from router_service.routing.policy import RoutingPolicy
@@ -50,6 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = settings_module.load()
         logs.configure(level=settings.log_level, style=settings.log_format, role=given.role)
+        failpoints.arm(settings.failpoint, lease_s=settings.lease_s)
         name = given.name or f"{given.role}-{secrets.token_hex(4)}"
         if given.role == "flower":
             password = os.environ.get("WAYBILL_FLOWER_PASSWORD")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router_service.failpoints import failpoint
 from router_service.routing.decision import route
 from router_service.store import dead_letters
 from router_service.telemetry.logs import logger
@@ -17,7 +18,10 @@ log = logger(__name__)
 
 
 class DeadLetterWorker:
-    """Eligibility alone is asked here; capacity is the router's business when the job comes round again."""
+    """Eligibility alone is asked here, along the chain of the letter's kind.
+
+    Capacity is the router's business when the job comes round again.
+    """
 
     def __init__(self, runtime: Runtime, *, policy: RoutingPolicy) -> None:
         self._runtime = runtime
@@ -40,6 +44,8 @@ class DeadLetterWorker:
             dead = await dead_letters.load(session, tickets)
             verdicts = [(each, route(each.job, catalog=catalog, counters={}, policy=self._policy)) for each in dead]
             queued = await dead_letters.settle(session, verdicts)
+            failpoint("dead_letter.before_commit")
+        failpoint("dead_letter.after_commit")
         log.info("dead letters settled", rerouted=queued, parked=len(dead) - queued, stale=len(tickets) - len(dead))
         if queued:
             await self._runtime.ring()

@@ -6,14 +6,14 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from router_service.capacity import slots
-from router_service.capacity.connection import unavailable
-from router_service.capacity.limiter import WINDOW_MS, Given, LeaseLeft, reservation
+from router_service.capacity.tallies import Tally
+from router_service.failpoints import failpoint
 from router_service.jobs.ids import RANDOM_BYTES, new_id
 from router_service.jobs.states import JobState
 from router_service.store import batches, sweeps
 from router_service.telemetry.logs import logger
 from router_service.tickets import DEAD_LETTER_TASK, Message, Ticket, dead_letter_queue
+from workers import mending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,81 +58,60 @@ class Janitor:
         await self._runtime.close()
 
     async def mend_counters(self) -> None:
-        """After Redis lost its state: queue every routed job again, rebuild what is in flight, open the gate.
-
-        Until then admission stays shut. The order matters: tickets are stale before new ones can be made.
-        """
-        with unavailable():
-            if await self._runtime.limiter.is_open():
-                return
-            await self._runtime.limiter.shut()
-        async with self._runtime.database.transaction() as session:
-            requeued = await sweeps.unticketed(session)
-        async with self._runtime.database.transaction() as session:
-            running = await sweeps.running_leases(session)
-            given = await sweeps.given_of_late(session, within_s=WINDOW_MS / 1000)
-        lease_s = self._runtime.settings.lease_s
-        leases = [
-            LeaseLeft(
-                model_id=each.model_id,
-                reservation=reservation(each.job_id.hex, each.epoch),
-                left_s=each.left_s + lease_s,
-            )
-            for each in running
-        ]
-        with unavailable():
-            first = await self._runtime.limiter.rebuild(
-                self._runtime.offer.catalog.models,
-                leases,
-                {
-                    each.model_id: Given(requests=each.requests, tokens_in=each.tokens_in, tokens_out=each.tokens_out)
-                    for each in given
-                },
-            )
-        log.warning("live counters rebuilt", requeued=requeued, in_flight=len(leases), first=first)
-        await self._runtime.ring()
+        """After Redis lost its state."""
+        if await mending.mend_counters(self._runtime):
+            self._runtime.tallies.add(Tally.RECOVERED, what="counters")
 
     async def take_over_leases(self) -> None:
         async with self._runtime.database.transaction() as session:
             moved = await sweeps.expired_leases(session, lease_s=self._runtime.settings.lease_s)
         if not moved:
             return
+        failpoint("janitor.leases")
         log.warning("calls taken over from silent workers", count=len(moved))
-        await slots.release(self._runtime.limiter, moved)
+        self._count_taken_over(moved)
         await self._send_dead_letters([each for each in moved if each.left is JobState.DEAD])
 
     async def reissue_tickets(self) -> None:
         async with self._runtime.database.transaction() as session:
             moved = await sweeps.stale_routed(session, stale_s=self._runtime.settings.routed_stale_s)
         if moved:
+            failpoint("janitor.routed")
             log.warning("jobs queued again whose tickets were not taken", count=len(moved))
-            await slots.release(self._runtime.limiter, moved)
+            self._runtime.tallies.add(Tally.RECOVERED, len(moved), what="routed")
             await self._runtime.ring()
 
     async def queue_due_retries(self) -> None:
         async with self._runtime.database.transaction() as session:
             due = await sweeps.due_retries(session)
         if due:
+            failpoint("janitor.retries")
             await self._runtime.ring()
 
     async def resend_dead_letters(self) -> None:
         async with self._runtime.database.transaction() as session:
             lost = await sweeps.lost_dead_letters(session, stale_s=LOST_LETTER_S)
         if lost:
+            failpoint("janitor.letters")
             log.warning("dead letters sent again", count=len(lost))
+            self._runtime.tallies.add(Tally.RECOVERED, len(lost), what="dead_letter")
             await self._send_dead_letters(lost)
 
     async def expire(self) -> None:
-        async with self._runtime.database.transaction() as session:
-            moved = await sweeps.passed_deadlines(session)
-        if moved:
-            log.info("jobs expired", count=len(moved))
-            await slots.release(self._runtime.limiter, [each for each in moved if each.left is JobState.ROUTED])
+        while True:
+            async with self._runtime.database.transaction() as session:
+                moved = await sweeps.passed_deadlines(session)
+            if moved:
+                failpoint("janitor.deadlines")
+                log.info("jobs expired", count=len(moved))
+            if len(moved) < sweeps.MOST:
+                return
 
     async def cancel(self) -> None:
         async with self._runtime.database.transaction() as session:
             moved = await sweeps.cancel_batches(session)
-        await slots.release(self._runtime.limiter, [each for each in moved if each.left is JobState.ROUTED])
+        if moved:
+            failpoint("janitor.cancelling")
 
     async def end_batches(self) -> None:
         while True:
@@ -140,6 +119,7 @@ class Janitor:
                 ended = await batches.end_one(session, new_id=_new_id)
             if ended is None:
                 return
+            failpoint("janitor.batches")
             log.info("batch ended", batch=str(ended))
 
     async def delete_files(self) -> None:
@@ -147,6 +127,14 @@ class Janitor:
             deleted = await sweeps.expired_files(session)
         if deleted:
             log.info("files deleted whose time was over", count=deleted)
+
+    def _count_taken_over(self, moved: Sequence[Moved]) -> None:
+        """What will be called again may have been called, and is then paid for twice."""
+        tallies = self._runtime.tallies
+        tallies.add(Tally.RECOVERED, len(moved), what="lease")
+        for each in moved:
+            if each.left is JobState.RETRY_WAIT and each.model_id is not None:
+                tallies.add(Tally.DUPLICATE_CALLS, model=each.model_id)
 
     async def _send_dead_letters(self, dead: Sequence[Moved]) -> None:
         """Each to its model's queue. Nobody need consume that of a model that left the catalog: those go to another one's."""

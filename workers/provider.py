@@ -1,313 +1,398 @@
-"""The provider worker: claims the jobs of a ticket, calls their models, stores what came back, settles the capacity."""
+"""The provider worker: takes tickets, calls their models as soon as limits allow, stores what came back, hands capacity on."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
-from router_service.capacity.connection import unavailable
-from router_service.capacity.limiter import Need, Usage, reservation
+from router_service.capacity.connection import end_loops
+from router_service.capacity.limiter import Answer, Ended, Grants, Hindrance, Need, reservation
+from router_service.capacity.measures import Measures
+from router_service.capacity.scopes import BatchCap, model_scope, names, scopes_of
+from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
-from router_service.jobs.states import JobState
-from router_service.policy.after import DeadLetter, Fail, Next, RetryLater, Succeed, after
-from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, OutOfTime, Refused, Throttled
-from router_service.routing.policy import expected_tokens_out
-from router_service.store import calls
-from router_service.store.calls import Claim, Fate, Finish
+from router_service.failpoints import failpoint
+from router_service.policy.outcomes import Answered, Failed, OutOfTime, Throttled
+from router_service.store import calls as store
+from router_service.store import dispatch
+from router_service.store.calls import Fate
 from router_service.telemetry.logs import logger
-from router_service.tickets import DEAD_LETTER_TASK, Message, Ticket, dead_letter_queue, decode
-from workers.batcher import Batcher
+from router_service.tickets import decode
+from workers.calls import TIMEOUT_CODE, Calls, left_s
+from workers.desk import GONE, Desk
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from router_service.capacity.scopes import Scope
     from router_service.catalog.models import Model
+    from router_service.policy.outcomes import Outcome, Seen
     from router_service.routing.policy import RoutingPolicy
+    from router_service.store.calls import Claim
+    from router_service.store.dispatch import Returned
+    from workers.desk import Job
     from workers.providers.base import Adapter
     from workers.runtime import Runtime
 
 log = logger(__name__)
 RENEWALS_PER_LEASE = 3
-RETRY_WRITE_S = 0.5
-LATE_S = 2.0
-FAR_S = 60.0  # no start is granted so far ahead: a forged ticket, or a clock that was set back
-
-
-@dataclass(slots=True)
-class InFlight:
-    """A call under way. `cut`: the shutdown does not wait for it any longer; `ended`: only its end is left to write.
-
-    `begun`: its task runs. One that was cancelled before that would never run, and could not give its job back.
-    """
-
-    claim: Claim
-    task: asyncio.Task[None]
-    begun: bool = False
-    cut: bool = False
-    ended: bool = False
-
-    def cut_off(self) -> None:
-        """Stop the call and give the job back. What has ended is written to the end."""
-        if not self.cut and not self.ended:
-            self.cut = True
-            if self.begun:
-                self.task.cancel()
+SORT_OUT_S = 1.0
+LEARN_AGAIN_S = 30.0
 
 
 class ProviderWorker:
-    """Hundreds of calls at a time on one event loop. Reads and writes are grouped; each call stays one job's."""
+    """Hundreds of calls at a time on one event loop, a desk for each model."""
 
     def __init__(self, runtime: Runtime, *, adapters: Mapping[str, Adapter], policy: RoutingPolicy) -> None:
         self._runtime = runtime
-        self._adapters = adapters
         self._policy = policy
-        self._claims = Batcher(self._claim)
-        self._finishes = Batcher(self._finish)
-        self._settlements = Batcher(self._settle)
-        self._in_flight: dict[tuple[UUID, int], InFlight] = {}
+        self._calls = Calls(runtime, adapters)
+        self._desks: dict[str, Desk] = {}
+        self._jobs: dict[tuple[UUID, int], Job] = {}
+        self._learnt: dict[str, tuple[Seen, float]] = {}
         self._tickets = 0
-        self._clock_offset_s = 0.0
 
     async def open(self) -> None:
         await self._runtime.open()
-        await self._read_clock()
-        lease_s = self._runtime.settings.lease_s
-        self._runtime.every(lease_s / RENEWALS_PER_LEASE, self._renew, name="renew")
-        self._runtime.every(5.0, self._read_clock, name="clock")
+        renew_s = self._runtime.settings.lease_s / RENEWALS_PER_LEASE
+        self._runtime.every(renew_s, self._renew, name="renew")
+        self._runtime.every(renew_s, self._renew_slots, name="renew slots")
+        self._runtime.every(SORT_OUT_S, self._sort_out, name="sort out")
+        self._runtime.every(SORT_OUT_S, self._listen, name="freed")
 
     async def drain(self) -> None:
-        """Let calls end for a while; give the others back to the queue, uncounted."""
+        """Let calls end for a while; give everything else back to the queue, uncounted."""
         until = time.monotonic() + self._runtime.settings.drain_s
         while self._tickets:
+            for desk in self._desks.values():
+                await desk.clear(why="shutdown")
             if time.monotonic() >= until:
-                for flight in self._in_flight.values():
-                    flight.cut_off()
+                for job in self._jobs.values():
+                    _cut(job)
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
-        for adapter in self._adapters.values():
-            await adapter.close()
+        await self.close_desks()
+        await self._calls.close()
         await self._runtime.close()
 
-    async def call(self, raw: object) -> None:
+    async def close_desks(self) -> None:
+        """Stop, then settle what has ended, also what a loop was about to."""
+        await end_loops([loop for desk in self._desks.values() for loop in desk.loops])
+        for desk in self._desks.values():
+            await self._flush(desk)
+
+    async def call(self, raw: object, model_id: object) -> None:
         """The task: one ticket of one or more jobs. Raises ValueError on a message that is not ours."""
+        tickets = decode(raw)
+        if not isinstance(model_id, str):
+            raise ValueError("the model of a ticket must be a name")  # noqa: TRY004
         self._tickets += 1
         try:
-            await self._call({ticket.job_id: ticket for ticket in decode(raw)})
+            desk = self._desk(model_id)
+            jobs = [desk.add(ticket) for ticket in tickets]
+            for job in jobs:
+                await job.done.wait()
         finally:
             self._tickets -= 1
 
-    async def _call(self, tickets: Mapping[UUID, Ticket]) -> None:
-        answers = await asyncio.gather(*map(self._claims.submit, tickets.values()), return_exceptions=True)
-        claims = [answer for answer in answers if isinstance(answer, Claim)]
-        errors = [answer for answer in answers if isinstance(answer, BaseException)]
-        if errors:
-            log.warning("claims failed; the janitor issues their tickets anew", count=len(errors), error=str(errors[0]))
-        if stale := len(tickets) - len(claims) - len(errors):
-            log.info("stale tickets were dropped", count=stale)
-        for claim in claims:
-            task = asyncio.create_task(self._one(claim, start_ms=tickets[claim.id].start_ms))
-            self._in_flight[claim.id, claim.attempt] = InFlight(claim=claim, task=task)
-        tasks = [self._in_flight[claim.id, claim.attempt].task for claim in claims]
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
-        for claim, end in zip(claims, ends, strict=True):
-            if isinstance(end, Exception):
-                log.error("a call could not be ended; its lease will expire", job=str(claim.id), exc_info=end)
+    def _desk(self, model_id: str) -> Desk:
+        if model_id not in self._desks:
+            self._desks[model_id] = Desk(model_id, self)
+        return self._desks[model_id]
 
-    async def _one(self, claim: Claim, *, start_ms: int) -> None:
-        """One call from claim to settlement. What the shutdown cuts off is given back; a lost call only settles."""
-        flight = self._in_flight[claim.id, claim.attempt]
-        flight.begun = True
-        try:
-            model = self._runtime.offer.catalog.by_id.get(claim.model_id)
-            try:
-                due_in_s = start_ms / 1000 - time.time() - self._clock_offset_s if start_ms else 0.0
-                # A rate was reserved for another moment: used now, it could exceed the limit with what others use.
-                too_late = model is not None and model.limits.has_rates and due_in_s < -LATE_S
-                if flight.cut or too_late or due_in_s > FAR_S:
-                    await self._end(claim, model, outcome=None)
-                    return
-                await asyncio.sleep(max(0.0, due_in_s))
-                outcome = await self._ask(claim, model)
-            except asyncio.CancelledError:
-                if flight.cut:
-                    await self._end(claim, model, outcome=None)
-                elif model is not None:
-                    await self._settlements.submit((model, _usage(claim, model, None, self._policy)))
-                return
-            await self._end(claim, model, outcome=outcome)
-        finally:
-            self._in_flight.pop((claim.id, claim.attempt), None)
+    def _scopes(self, of: Claim | Returned) -> tuple[Scope, ...]:
+        """What limits a job; nothing where its model has left the catalog."""
+        catalog, batch = self._runtime.offer.catalog, None
+        if of.batch_id is not None and of.batch_slots is not None:
+            batch = BatchCap(batch_id=of.batch_id, slots=of.batch_slots)
+        model = catalog.by_id.get(of.model_id)
+        return scopes_of(model, catalog=catalog, tenant_id=of.tenant_id, batch=batch) if model is not None else ()
 
-    async def _ask(self, claim: Claim, model: Model | None) -> Outcome:
+    # What a desk asks for.
+
+    async def claim(self, jobs: Sequence[Job]) -> list[Job]:
+        claims = await self._calls.claim([job.ticket for job in jobs])
+        ready: list[Job] = []
+        stale: list[Job] = []
+        for job, claim in zip(jobs, claims, strict=True):
+            if claim is None:
+                stale.append(job)
+                job.done.set()
+                continue
+            job.claim = claim
+            self._jobs[claim.id, claim.attempt] = job
+            if claim.model_id not in self._runtime.offer.catalog.by_id:
+                job.task = asyncio.create_task(self._end_without_model(job, claim))
+                continue
+            job.scopes = self._scopes(claim)
+            ready.append(job)
+        if stale:
+            self._runtime.tallies.add(Tally.STALE_TICKETS, len(stale), model=stale[0].model_id)
+            await self._drop(stale)
+        return ready
+
+    def need(self, job: Job, measures: Measures) -> Need:
+        claim = _claim_of(job)
+        model = self._runtime.offer.catalog.by_id.get(claim.model_id)
+        return Need(
+            reservation=reservation(claim.id.hex, claim.epoch),
+            scopes=job.scopes,
+            tokens_in=measures.tokens_in(claim.tokens_in),
+            tokens_out=measures.tokens_out(
+                claim.tokens_out,
+                typical=self._policy.typical_tokens_out,
+                most=model.max_output_tokens if model else None,
+            ),
+        )
+
+    def has_rates(self, model_id: str) -> bool:
+        model = self._runtime.offer.catalog.by_id.get(model_id)
+        return model is not None and (bool(model_scope(model).rates) or model.limit_group is not None)
+
+    async def exchange(self, model_id: str, ended: Sequence[Ended], needs: Sequence[Need]) -> Grants:
+        catalog = self._runtime.offer.catalog
+        model = catalog.by_id.get(model_id)
         if model is None:
-            return ModelUnfit(code="model_removed", message=f"model {claim.model_id} is no longer in the catalog")
-        left_s = math.inf if claim.left_s is None else max(claim.left_s, 0.001)
-        timeout_s = min(model.timeout_s, left_s)
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._adapters[model.provider].complete(
-                    model, claim.body, key=self._runtime.offer.keys.get(model.id), attempt=claim.attempt
-                )
-        except TimeoutError:
-            if left_s <= model.timeout_s:
-                return OutOfTime()
-            return Failed(code="timeout", message=f"no whole answer within {timeout_s:.3g} s")
-        except Exception as error:  # an adapter's own fault must not lose the job
-            log.exception("a provider adapter raised", model=model.id, error_type=type(error).__name__)
-            return Failed(code="adapter_error", message=f"the adapter raised {type(error).__name__}")
+            gone = Hindrance(why=GONE, wait_s=1.0)
+            return Grants(now_ms=0, answers=(), stopped=gone, next_s=0.0, free=0, measures=Measures())
+        grants = await self._runtime.limiter.exchange(
+            model, ended=ended, needs=needs, breaker=catalog.breaker, lease_s=self._runtime.settings.lease_s
+        )
+        if ended:
+            failpoint("provider.after_settle")
+        if grants.answers:
+            failpoint("provider.after_reserve")
+        return grants
 
-    async def _end(self, claim: Claim, model: Model | None, *, outcome: Outcome | None) -> None:
-        """Store the end of a call (`outcome` None: given back), then settle, then tell whom it concerns."""
-        self._in_flight[claim.id, claim.attempt].ended = True
-        finish = _returned(claim) if outcome is None else self._finish_of(claim, model, outcome)
-        fate = await self._finishes.submit(finish)
-        if fate is Fate.STALE:
-            log.warning("a late finish was left aside", job=str(claim.id), attempt=claim.attempt)
+    async def make(self, job: Job) -> None:
+        try:
+            await self._make(job, _claim_of(job))
+        except Exception:  # the row is as it was, and its lease runs out
+            log.exception("a call could not be ended; its lease will expire", job=str(job.ticket.job_id))
+            self._done(job)
+
+    async def _make(self, job: Job, claim: Claim) -> None:
+        """Make the call. Its slot is handed on as soon as the provider has answered, before the answer is stored."""
+        loop, desk = asyncio.get_running_loop(), self._desk(job.model_id)
+        model = self._runtime.offer.catalog.by_id.get(claim.model_id)
+        left = left_s(claim, since=job.ready_at, now=loop.time())
+        if desk.measures.latency_s is not None and left < desk.measures.latency_s:
+            desk.unused(job, job.start_ms)
+            await self.uncalled([job], why="deadline")
+            return
+        began = loop.time()
+        try:
+            outcome = await self._calls.ask(claim, model, left_s=left)
+        except asyncio.CancelledError:
+            self._settle(job, claim, None, latency_s=0.0)
+            if job.cut:
+                await self._calls.give_back(claim, began=began)
+            self._done(job)
+            return
+        ended = loop.time()
+        job.ended = True
+        failpoint("provider.after_call")
         if model is not None:
-            if isinstance(outcome, Throttled):
-                await self._pause(model, outcome.retry_after_s)
-            await self._settlements.submit((model, _usage(claim, model, outcome, self._policy)))
-        if finish.state is JobState.DEAD and fate is not Fate.STALE:
-            await self._send_dead_letter(claim)
-        await self._runtime.ring()
+            self._runtime.tallies.add(Tally.CALLS, model=model.id)
+            await self._learn(model, outcome)
+        self._settle(job, claim, outcome, latency_s=ended - began)
+        await self._end(job, claim, model, outcome, began=began, ended=ended)
 
-    def _finish_of(self, claim: Claim, model: Model | None, outcome: Outcome) -> Finish:
-        retries = self._runtime.offer.catalog.retries
-        follows = after(outcome, tries=claim.tries, retries=retries, jitter=random.random())  # noqa: S311
-        return _finish(claim, model, outcome, follows)
+    async def uncalled(self, jobs: Sequence[Job], *, why: str) -> None:
+        for job in jobs:
+            job.ended = True
+            self._runtime.tallies.add(Tally.GIVEN_BACK, model=job.model_id, reason=why)
+        back = [self._calls.give_back(_claim_of(job), began=None) for job in jobs]
+        for error in await asyncio.gather(*back, return_exceptions=True):
+            if isinstance(error, Exception):
+                log.error("a job could not be given back; its lease will expire", error=str(error))
+        await self._drop(jobs)
+        for job in jobs:
+            self._done(job)
 
-    async def _claim(self, tickets: Sequence[Ticket]) -> Sequence[Claim | None]:
-        async with self._runtime.database.transaction() as session:
-            claims = await calls.claim(
-                session,
-                [(ticket.job_id, ticket.epoch) for ticket in tickets],
-                worker=self._runtime.name,
-                lease_s=self._runtime.settings.lease_s,
-            )
-        # Each claim goes to one ticket: a doubled or stale one that came in the same group gets none.
-        by_ticket = {(claim.id, claim.epoch): claim for claim in claims}
-        return [by_ticket.pop((ticket.job_id, ticket.epoch), None) for ticket in tickets]
-
-    async def _finish(self, finishes: Sequence[Finish]) -> Sequence[Fate]:
-        """Write until the database takes it: an answer that was paid for is not thrown away because Postgres restarts."""
-        while True:
-            try:
-                async with self._runtime.database.transaction() as session:
-                    fates = await calls.finish(session, finishes)
-                return [fates[each.id, each.attempt] for each in finishes]
-            except UnavailableError as error:
-                log.warning("finishes wait for the database", count=len(finishes), error=str(error))
-                await asyncio.sleep(RETRY_WRITE_S)
-
-    async def _settle(self, items: Sequence[tuple[Model, Usage]]) -> Sequence[None]:
-        by_model: dict[str, tuple[Model, list[Usage]]] = {}
-        for model, usage in items:
-            by_model.setdefault(model.id, (model, []))[1].append(usage)
-        for model, usages in by_model.values():
-            try:
-                with unavailable():
-                    await self._runtime.limiter.settle(model, usages)
-            except UnavailableError as error:
-                log.warning("reservations are left to expire", model=model.id, count=len(usages), error=str(error))
-        return [None] * len(items)
-
-    async def _pause(self, model: Model, pause_s: float) -> None:
+    async def give_back(self, jobs: Sequence[Job], *, why: str) -> None:
+        back: Sequence[Returned] = ()
         try:
-            with unavailable():
-                await self._runtime.limiter.pause(model.id, pause_s=pause_s)
+            async with self._runtime.database.transaction() as session:
+                back = await dispatch.give_back(session, [(job.ticket.job_id, job.ticket.epoch) for job in jobs])
+        except UnavailableError as error:
+            log.warning("tickets could not be given back; the janitor issues them anew", error=str(error))
+        returned = {each.id: each for each in back}
+        for job in jobs:
+            if job.ticket.job_id in returned:
+                job.scopes = self._scopes(returned[job.ticket.job_id])
+        log.info("tickets given back", count=len(back), why=why)
+        self._runtime.tallies.add(Tally.GIVEN_BACK, len(back), model=jobs[0].model_id, reason=why)
+        await self._drop(jobs)
+        for job in jobs:
+            job.done.set()
+
+    def moved(self, model_id: str) -> None:
+        self._runtime.ring_soon(hurry=self._desk(model_id).is_short)
+
+    def waited(self, model_id: str, why: str, seconds: float) -> None:
+        self._runtime.tallies.add(Tally.WAIT_SECONDS, seconds, model=model_id, reason=why)
+
+    def exchanged(self, model_id: str) -> None:
+        self._runtime.tallies.add(Tally.EXCHANGED, model=model_id)
+
+    # The ends of calls.
+
+    async def _end(
+        self, job: Job, claim: Claim, model: Model | None, outcome: Outcome, *, began: float, ended: float
+    ) -> None:
+        fate = await self._calls.end(claim, model, outcome, began=began, ended=ended)
+        if fate is Fate.STALE:
+            self._runtime.tallies.add(Tally.STALE_FINISHES, model=claim.model_id)
+        self._done(job)
+        self._runtime.ring_soon(hurry=False)
+
+    async def _end_without_model(self, job: Job, claim: Claim) -> None:
+        """The model has left the catalog since: there is nothing to call."""
+        now = asyncio.get_running_loop().time()
+        try:
+            outcome = await self._calls.ask(claim, None, left_s=0.0)
+            await self._end(job, claim, None, outcome, began=now, ended=now)
+        except Exception:  # as in `make`
+            log.exception("a call could not be ended; its lease will expire", job=str(claim.id))
+            self._done(job)
+
+    def _settle(self, job: Job, claim: Claim, outcome: Outcome | None, *, latency_s: float) -> None:
+        """Hand the reservation back. A call that did not tell what it used keeps what was reserved: it may have been charged."""
+        need = job.need
+        if need is None:
+            return
+        tokens_in, tokens_out, answer = need.tokens_in, need.tokens_out, None
+        if isinstance(outcome, Answered):
+            tokens_in = need.tokens_in if outcome.tokens_in is None else outcome.tokens_in
+            tokens_out = need.tokens_out if outcome.tokens_out is None else outcome.tokens_out
+            if outcome.tokens_in is not None and outcome.tokens_out is not None:
+                answer = Answer(
+                    estimated_in=claim.tokens_in, tokens_in=tokens_in, tokens_out=tokens_out, latency_s=latency_s
+                )
+        is_timeout = isinstance(outcome, Failed) and outcome.code == TIMEOUT_CODE
+        self._desk(job.model_id).end(
+            Ended(
+                need=need,
+                start_ms=job.start_ms,
+                requests=1,
+                tokens_in=tokens_in,
+                tokens_out=tokens_out,
+                verdict=(outcome.verdict if outcome is not None else None) or "none",
+                # The provider may not have noticed that nobody listens any more.
+                hold=outcome is None or is_timeout or isinstance(outcome, OutOfTime),
+                answer=answer,
+            )
+        )
+
+    async def _learn(self, model: Model, outcome: Outcome) -> None:
+        """What the provider told of its limits is known before the slot is handed on."""
+        try:
+            if isinstance(outcome, Throttled):
+                self._runtime.tallies.add(Tally.THROTTLED, model=model.id)
+                await self._runtime.limiter.throttled(model, pause_s=outcome.retry_after_s)
+            if outcome.seen is not None and self._is_news(model, outcome.seen):
+                await self._runtime.limiter.learn(model, outcome.seen)
+                self._learnt[model.id] = (outcome.seen, time.monotonic())
         except UnavailableError as error:
             log.warning("the model could not be paused", model=model.id, error=str(error))
 
-    async def _send_dead_letter(self, claim: Claim) -> None:
-        message = Message(
-            queue=dead_letter_queue(claim.model_id),
-            task=DEAD_LETTER_TASK,
-            tickets=[Ticket(job_id=claim.id, epoch=claim.epoch, attempt=claim.attempt)],
-        )
+    def _is_news(self, model: Model, seen: Seen) -> bool:
+        """A limit that is lower than ours and not told lately, or nothing left."""
+        caps = [(getattr(seen, name), getattr(model.limits, name)) for name in ("rpm", "tpm", "itpm", "otpm")]
+        if not seen.exhausted_s and not any(cap is not None and (own is None or cap < own) for cap, own in caps):
+            return False
+        before, told_at = self._learnt.get(model.id, (None, 0.0))
+        return seen.exhausted_s > 0 or before != seen or time.monotonic() - told_at > LEARN_AGAIN_S
+
+    def _done(self, job: Job) -> None:
+        claim = job.claim
+        if claim is not None:
+            self._jobs.pop((claim.id, claim.attempt), None)
+        job.done.set()
+
+    async def _drop(self, jobs: Sequence[Job]) -> None:
+        """Give up the places of tickets that led to no call. What a stale one has of its tenant or batch expires by itself."""
+        model = self._runtime.offer.catalog.by_id.get(jobs[0].model_id)
+        if model is None:
+            return
+        common = {model_scope(model).name, *([f"group:{model.limit_group}"] if model.limit_group else [])}
+        scopes = sorted(common.union(*(names(job.scopes) for job in jobs)))
         try:
-            await self._runtime.publisher.publish([message])
+            await self._runtime.limiter.leave(
+                scopes, [reservation(job.ticket.job_id.hex, job.ticket.epoch) for job in jobs]
+            )
         except UnavailableError as error:
-            log.warning("a dead letter's ticket may be lost; the janitor sends it anew", error=str(error))
+            log.info("places are left to expire", count=len(jobs), error=str(error))
+
+    # Loops.
 
     async def _renew(self) -> None:
-        """Prolong the leases of all calls in flight; stop those that are no longer ours."""
-        flights = {call: flight for call, flight in self._in_flight.items() if not flight.cut}
-        if not flights:
+        """Prolong the leases of all jobs at hand; stop calls that are no longer ours."""
+        at_hand = dict(self._jobs)
+        if not at_hand:
             return
-        lease_s = self._runtime.settings.lease_s
         async with self._runtime.database.transaction() as session:
-            held = await calls.renew(session, flights.keys(), lease_s=lease_s)
-        by_model: dict[str, list[str]] = {}
-        for (job_id, attempt), flight in flights.items():
-            if (job_id, attempt) in held:
-                name = reservation(job_id.hex, flight.claim.epoch)
-                by_model.setdefault(flight.claim.model_id, []).append(name)
-            elif not flight.ended:
-                flight.task.cancel()
-        with unavailable():
-            for model_id, reservations in by_model.items():
-                await self._runtime.limiter.renew(model_id, reservations, lease_s=lease_s)
+            held = await store.renew(session, at_hand.keys(), lease_s=self._runtime.settings.lease_s)
+        for key, job in at_hand.items():
+            if key in held or job.ended or job.cut:
+                continue
+            self._desk(job.model_id).drop(job)
+            if job.task is None:
+                self._done(job)
+            elif job.begun:
+                job.task.cancel()
 
-    async def _read_clock(self) -> None:
-        """Start times are in Redis time; this machine's clock may differ."""
-        with unavailable():
-            self._clock_offset_s = await self._runtime.limiter.now_s() - time.time()
+    async def _renew_slots(self) -> None:
+        """Prolong the slots of calls under way. A call whose slot is gone, or cannot be kept, is cut off: it is not counted."""
+        calls = [job for job in self._jobs.values() if job.task and not (job.ended or job.cut)]
+        calling = {job.need.reservation: job for job in calls if job.need}
+        if not calling:
+            return
+        lease_s, asked_at = self._runtime.settings.lease_s, time.monotonic()
+        try:
+            held = [(name, job.scopes) for name, job in calling.items()]
+            async with asyncio.timeout(lease_s / RENEWALS_PER_LEASE / 2):  # a server that is silent is as good as away
+                gone = await self._runtime.limiter.renew(held, lease_s=lease_s)
+            for name in calling.keys() - gone:
+                calling[name].kept_at = asked_at
+        except (UnavailableError, TimeoutError) as error:
+            log.warning("slots cannot be prolonged", count=len(calling), error=str(error) or "no answer")
+            oldest = time.monotonic() - lease_s * (1 - 1 / RENEWALS_PER_LEASE)
+            gone = {name for name, job in calling.items() if job.kept_at < oldest}
+        for name in gone:
+            log.warning("a call that is not counted any more is cut off", job=str(calling[name].ticket.job_id))
+            _cut(calling[name])
 
+    async def _sort_out(self) -> None:
+        for desk in self._desks.values():
+            await desk.sort_out()
 
-def _returned(claim: Claim) -> Finish:
-    return Finish(id=claim.id, attempt=claim.attempt, state=JobState.QUEUED, outcome="returned")
+    async def _listen(self) -> None:
+        await self._runtime.listen(self._heard)
 
+    def _heard(self, _scope: str) -> None:
+        for desk in self._desks.values():
+            desk.wake()
 
-def _finish(claim: Claim, model: Model | None, outcome: Outcome, follows: Next) -> Finish:
-    match follows:
-        case Succeed():
-            finish = Finish(id=claim.id, attempt=claim.attempt, state=JobState.SUCCEEDED, outcome="answered")
-        case RetryLater(delay_s=delay_s, counted=counted):
-            finish = Finish(
-                id=claim.id,
-                attempt=claim.attempt,
-                state=JobState.RETRY_WAIT,
-                outcome="failed" if counted else "throttled",
-                delay_s=delay_s,
-                counted=counted,
-            )
-        case DeadLetter():
-            finish = Finish(id=claim.id, attempt=claim.attempt, state=JobState.DEAD, outcome="failed", counted=True)
-        case Fail():
-            finish = Finish(id=claim.id, attempt=claim.attempt, state=JobState.FAILED, outcome="refused", counted=True)
-        case _:
-            assert_never(follows)
-    if isinstance(outcome, Answered):
-        return replace(
-            finish,
-            status_code=200,
-            body=outcome.body,
-            tokens_in=outcome.tokens_in,
-            tokens_out=outcome.tokens_out,
-            cost_usd=model.cost_usd(tokens_in=outcome.tokens_in, tokens_out=outcome.tokens_out) if model else None,
-        )
-    return replace(
-        finish,
-        status_code=outcome.status_code,
-        error_code=outcome.code,
-        error_message=outcome.message,
-        body=outcome.body if isinstance(outcome, Refused) else None,
-    )
+    async def _flush(self, desk: Desk) -> None:
+        try:
+            await desk.flush()
+        except UnavailableError as error:
+            log.warning("reservations are left to expire", model=desk.model_id, error=str(error))
 
 
-def _usage(claim: Claim, model: Model, outcome: Outcome | None, policy: RoutingPolicy) -> Usage:
-    """What the call used. Where the provider did not say, what was reserved: it may have been charged."""
-    need = Need(
-        reservation=reservation(claim.id.hex, claim.epoch),
-        tokens_in=claim.tokens_in,
-        tokens_out=expected_tokens_out(claim.tokens_out, model, policy),
-    )
-    if isinstance(outcome, Answered):
-        return Usage(need=need, requests=1, tokens_in=outcome.tokens_in, tokens_out=outcome.tokens_out)
-    return Usage(need=need, requests=1, tokens_in=need.tokens_in, tokens_out=need.tokens_out)
+def _cut(job: Job) -> None:
+    """Stop a call and have its job given back. What has ended is written to the end."""
+    if job.task is not None and not job.cut and not job.ended:
+        job.cut = True
+        if job.begun:
+            job.task.cancel()
+
+
+def _claim_of(job: Job) -> Claim:
+    assert job.claim is not None, "a job at hand was claimed"  # noqa: S101
+    return job.claim

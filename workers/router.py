@@ -1,4 +1,4 @@
-"""The routing worker: takes queued jobs, chooses a model, reserves its capacity, and sends tickets to the models' queues."""
+"""The routing worker: takes queued jobs, chooses a model, takes a place in its queue, and sends tickets there."""
 
 from __future__ import annotations
 
@@ -7,24 +7,30 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from router_service.capacity.connection import unavailable
-from router_service.capacity.limiter import FULL_WAIT_S, SHUT, Grant, Need, Usage, reservation
+from router_service.capacity import room
+from router_service.capacity.limiter import SLOTS, Wish, reservation
+from router_service.capacity.scopes import BatchCap, names, scopes_of
+from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
-from router_service.routing.decision import route
-from router_service.routing.policy import RoutingPolicy, expected_tokens_out
+from router_service.failpoints import failpoint
+from router_service.routing import fairness
+from router_service.routing.constraints import BREAKER, DEADLINE
+from router_service.routing.decision import Outlook, route
 from router_service.store import dispatch
 from router_service.telemetry.logs import logger
 from router_service.tickets import CALL_TASK, Message, Ticket, model_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from uuid import UUID
 
+    from router_service.capacity.limiter import Live
     from router_service.catalog.models import Catalog, Model
     from router_service.routing.decision import Decision
-    from router_service.routing.policy import Counters
+    from router_service.routing.policy import Counters, RoutingPolicy
     from router_service.store.dispatch import Taken
+    from router_service.store.session import Session
     from workers.runtime import Runtime
 
 log = logger(__name__)
@@ -35,29 +41,42 @@ MOST_PASSES = 100
 LEAST_WAIT_S = 0.005
 MOST_HOLD_S = 5.0
 HOMELESS_HOLD_S = 10.0
+PLACE_S = 15.0  # a ticket waits no longer in a worker
+FULL_WAIT_S = 1.0  # a guess: when a call of a full model may end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A job with its decision and its reservation."""
+    """A job with its decision and its place."""
 
     taken: Taken
     decision: Decision
-    need: Need
-    start_ms: int
+    wish: Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
     """What one look at the queue did.
 
-    `blocked`: lanes with jobs that found no capacity, and the seconds after which a rate or a pause lets their model start again
-    (0 where a slot must come free, which rings); `shut`: the counters are being rebuilt, nothing can be placed.
+    `blocked`: lanes with jobs that found no place, and the seconds after which it is worth looking at them again (0: when a place
+    comes free, which rings); `shut`: the counters are being rebuilt, nothing can be placed.
     """
 
     taken: int = 0
     routed: int = 0
     blocked: Mapping[int, float] = field(default_factory=dict)
+    shut: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Round:
+    """What a pass knows while it places: the live counters, what was placed, and what of each model is full by now."""
+
+    catalog: Catalog
+    live: Mapping[str, Live]
+    counters: dict[str, Counters]
+    placed: list[Placed] = field(default_factory=list)
+    decided: dict[UUID, Decision] = field(default_factory=dict)
     shut: bool = False
 
 
@@ -71,14 +90,13 @@ class Router:
         self._wait_s = runtime.settings.tick_s
         self._held: dict[int, float] = {}
         self._held_under = 0
-        self._first_lane = 0
 
     async def open(self) -> None:
         await self._runtime.open()
         self._runtime.every(0.0, self._look, name="route")
 
     async def drain(self) -> None:
-        """A pass under way is cut off: its transaction rolls back, and its reservations are given back."""
+        """A pass under way is cut off: its transaction rolls back, and its places are given back."""
 
     async def close(self) -> None:
         await self._runtime.close()
@@ -99,9 +117,11 @@ class Router:
         self._wait_s = max(LEAST_WAIT_S, min([self._wait_s, *(until - now for until in self._held.values())]))
 
     async def route_all(self) -> None:
-        """Route until nothing more can be placed. A lane that waits for a rate or a pause is held until then."""
+        """Route until nothing more can be placed. A lane that waits for a known moment is held until then."""
         if self._held_under != self._runtime.offer.version:  # another catalog, other models
             self._held, self._held_under = {}, self._runtime.offer.version
+            async with self._runtime.database.transaction() as session:
+                await dispatch.release(session)
         now = time.monotonic()
         blocked = {lane for lane, until in self._held.items() if until > now}
         for _pass in range(MOST_PASSES):
@@ -112,163 +132,196 @@ class Router:
                 break
 
     async def route_some(self, blocked: Collection[int]) -> Pass:
-        """Take as many jobs as there may be room for, place what fits, commit, then send the tickets."""
+        """Take as many jobs as there may be room for, place what fits in fair order, commit, then send the tickets."""
         runtime, catalog = self._runtime, self._runtime.offer.catalog
-        counters = await self._counters(catalog)
-        room = sum(each.room for each in counters.values())
-        if room == 0:
-            return Pass()
-        placed: list[Placed] = []
+        live = await runtime.limiter.snapshot(catalog.models)
+        counters = {model.id: room.counters_of(model.limits, live[model.id]) for model in catalog.models}
+        free = sum(each.room for each in counters.values())
+        now = Round(catalog=catalog, live=live, counters=counters)
         try:
             async with runtime.database.transaction() as session:
-                most = min(MOST_TAKEN, max(room, LEAST_TAKEN))
-                taken = await dispatch.take(session, most=most, blocked=blocked, first_lane=self._first_lane)
+                taken = await dispatch.take(
+                    session,
+                    most=min(MOST_TAKEN, max(2 * free, LEAST_TAKEN)),
+                    blocked=blocked,
+                    typical_tokens_out=self._policy.typical_tokens_out,
+                    only_urgent=free == 0,
+                )
                 if not taken:
                     return Pass()
-                self._first_lane = taken[0].lane + 1  # another lane is the first next time
-                stuck, homeless, shut = await self._place(taken, catalog, counters, into=placed)
-                if homeless:
-                    await dispatch.hold(session, homeless, hold_s=HOMELESS_HOLD_S)
-                routed = await dispatch.store_routed(session, [(each.taken.job, each.decision) for each in placed])
+                weights = {each.tenant_id: catalog.tenant(each.tenant_id).weight for each in taken}
+                waiting = await self._place(await self._in_order(taken, weights), now)
+                blocked_by = await self._sort(session, waiting, now)
+                routed = await dispatch.store_routed(session, [(each.taken.job, each.decision) for each in now.placed])
+                failpoint("router.before_commit")
         except BaseException:
-            await self._give_back(placed, catalog)
+            await self._leave(now.placed)
             raise
+        failpoint("router.after_commit")
         epochs = dict(routed)
-        await self._give_back([each for each in placed if each.taken.job.id not in epochs], catalog)
-        held = await self._still_held([each for each in placed if each.taken.job.id in epochs])
-        await self._send(held, epochs)
-        return Pass(taken=len(taken), routed=len(epochs), blocked=stuck, shut=shut)
+        await self._leave([each for each in now.placed if each.taken.job.id not in epochs])
+        placed = [each for each in now.placed if each.taken.job.id in epochs]
+        await self._send(placed, epochs)
+        await self._charge(placed, weights)
+        return Pass(taken=len(taken), routed=len(epochs), blocked=blocked_by, shut=now.shut)
 
-    async def _place(
-        self, taken: Sequence[Taken], catalog: Catalog, counters: dict[str, Counters], *, into: list[Placed]
-    ) -> tuple[dict[int, float], list[UUID], bool]:
-        """Decide and reserve, twice: what found its model full is decided anew, knowing that.
+    async def _in_order(self, taken: Sequence[Taken], weights: Mapping[str, float]) -> list[Taken]:
+        """Fair over tenants in tokens; see routing/fairness.py."""
+        tags = await self._runtime.fair.read(weights)
+        return fairness.order(taken, tags.finish, tags.virtual_time, weights).jobs
 
-        What was reserved goes `into` the list at once. Of the others: the lanes that wait for a model with their waits, the jobs
-        that no model may take; and whether the gate is shut.
-        """
-        waiting, chosen = list(taken), dict[UUID, str | None]()
+    async def _charge(self, placed: Sequence[Placed], weights: Mapping[str, float]) -> None:
+        try:
+            await self._runtime.fair.charge(fairness.charges([each.taken for each in placed], weights))
+        except UnavailableError as error:
+            log.info("what tenants were served is not counted; fairness starts anew", error=str(error))
+
+    async def _place(self, taken: Sequence[Taken], now: Round) -> list[Taken]:
+        """Decide and take places, twice: what found its model full is decided anew, knowing that. Those that were not placed."""
+        waiting = list(taken)
         for _round in range(2):
             by_model: dict[str, list[tuple[Taken, Decision]]] = {}
             for each in waiting:
-                decision = route(each.job, catalog=catalog, counters=counters, policy=self._policy)
-                chosen[each.job.id] = decision.model_id
-                if decision.model_id is not None and counters[decision.model_id].room > 0:
+                decision = route(each.job, catalog=now.catalog, counters=now.counters, policy=self._policy)
+                now.decided[each.job.id] = decision
+                if decision.model_id is not None and _may_try(now.counters[decision.model_id], urgent=each.interactive):
                     by_model.setdefault(decision.model_id, []).append((each, decision))
             for model_id, choices in by_model.items():
-                grant = await self._reserve(catalog.by_id[model_id], choices, into=into)
-                if grant.stopped_by == SHUT:
-                    return {}, [], True
-                if grant.stopped_by is not None:
-                    wait_s = grant.wait_s or FULL_WAIT_S
-                    counters[model_id] = replace(
-                        counters[model_id], room=0, wait_s=wait_s, slots_short=not grant.wait_s
-                    )
-            done = {each.taken.job.id for each in into}
-            waiting = [each for each in waiting if each.job.id not in done]
+                await self._place_at(now.catalog.by_id[model_id], choices, now)
+                if now.shut:
+                    return []
+            placed = {each.taken.job.id for each in now.placed}
+            waiting = [each for each in waiting if each.job.id not in placed]
             if not waiting or not by_model:
                 break
-        homeless = [each.job.id for each in waiting if chosen[each.job.id] is None]
-        stuck = {
-            each.lane: 0.0 if counters[model_id].slots_short else min(counters[model_id].wait_s, MOST_HOLD_S)
-            for each in waiting
-            for model_id in (chosen[each.job.id],)
-            if model_id is not None
-        }
-        return stuck, homeless, False
+        return waiting
 
-    async def _reserve(self, model: Model, choices: Sequence[tuple[Taken, Decision]], *, into: list[Placed]) -> Grant:
-        needs = [
-            Need(
-                reservation=reservation(each.job.id.hex, each.job.epoch + 1),
-                tokens_in=each.job.spec.tokens_in,
-                tokens_out=expected_tokens_out(each.job.spec.tokens_out, model, self._policy),
-            )
-            for each, _decision in choices
+    async def _place_at(self, model: Model, choices: Sequence[tuple[Taken, Decision]], now: Round) -> None:
+        wishes = [self._wish(model, taken, now.catalog) for taken, _decision in choices]
+        most = {scope.name: room.most_of(scope) for wish in wishes for scope in wish.scopes}
+        most[wishes[0].scopes[0].name] = room.most(model.limits, now.live[model.id])
+        taken_places = await self._runtime.limiter.place(wishes, most=most, lease_s=PLACE_S)
+        if taken_places is None:
+            now.shut = True
+            return
+        now.placed += [
+            Placed(taken=taken, decision=decision, wish=wish)
+            for (taken, decision), wish, got in zip(choices, wishes, taken_places, strict=True)
+            if got
         ]
-        settings = self._runtime.settings
-        with unavailable():
-            grant = await self._runtime.limiter.reserve(
-                model, needs, lease_s=settings.routed_stale_s + settings.lease_s
-            )
-        into += [
-            Placed(taken=taken, decision=decision, need=need, start_ms=start_ms)
-            for (taken, decision), need, start_ms in zip(choices, needs, grant.starts_ms, strict=False)
-        ]
-        return grant
+        counters = now.counters[model.id]
+        left = max(0, counters.room - sum(taken_places))
+        if not all(taken_places):  # full, or as good as full for these tenants
+            left = 0
+        held_by = counters.held_by if left else counters.held_by or SLOTS
+        now.counters[model.id] = replace(counters, room=left, wait_s=max(counters.wait_s, FULL_WAIT_S), held_by=held_by)
 
-    async def _counters(self, catalog: Catalog) -> dict[str, Counters]:
-        with unavailable():
-            live = await self._runtime.limiter.snapshot([model.id for model in catalog.models])
-        return {model.id: live[model.id].counters(model.limits) for model in catalog.models}
+    def _wish(self, model: Model, taken: Taken, catalog: Catalog) -> Wish:
+        batch = None
+        if taken.batch_id is not None and taken.batch_slots is not None:
+            batch = BatchCap(batch_id=taken.batch_id, slots=taken.batch_slots)
+        return Wish(
+            reservation=reservation(taken.job.id.hex, taken.job.epoch + 1),
+            scopes=scopes_of(model, catalog=catalog, tenant_id=taken.tenant_id, batch=batch),
+            urgent=taken.interactive,
+        )
 
-    async def _give_back(self, placed: Sequence[Placed], catalog: Catalog) -> None:
-        """Release reservations whose jobs were not routed. Where that fails they expire by themselves."""
-        by_model: dict[str, list[Usage]] = {}
+    async def _sort(self, session: Session, waiting: Sequence[Taken], now: Round) -> dict[int, float]:
+        """What becomes of jobs without a place: too late, no model for them, or blocked with their lane, until when."""
+        late, homeless, blocked = [], [], dict[int, float]()
+        for each in waiting:
+            decision = now.decided[each.job.id]
+            match decision.outlook:
+                case Outlook.LATE:
+                    late.append((each.job.id, each.job.epoch, _why_late(each, decision)))
+                case Outlook.NEVER:
+                    homeless.append(each.job.id)
+                case Outlook.GO | Outlook.WAIT:
+                    blocked[each.lane] = _worth_asking_s(decision, now.counters)
+        if late:
+            await dispatch.expire(session, late)
+        if homeless:
+            await dispatch.hold(session, homeless, hold_s=HOMELESS_HOLD_S)
+        self._tell(waiting, now)
+        return blocked
+
+    def _tell(self, waiting: Sequence[Taken], now: Round) -> None:
+        """Jobs that no model may take now are looked at again after the hold: that long they have waited."""
+        for each in waiting:
+            decision = now.decided[each.job.id]
+            if decision.outlook is Outlook.NEVER:
+                self._runtime.tallies.add(
+                    Tally.WAIT_SECONDS, HOMELESS_HOLD_S, model=each.job.spec.model, reason="no_model"
+                )
+
+    async def _leave(self, placed: Sequence[Placed]) -> None:
+        """Give up places whose jobs were not routed. Where that fails they expire by themselves."""
         for each in placed:
-            usage = Usage(need=each.need, requests=0, tokens_in=0, tokens_out=0)
-            by_model.setdefault(each.decision.model_id or "", []).append(usage)
-        for model_id, usages in by_model.items():
             try:
-                with unavailable():
-                    await self._runtime.limiter.settle(catalog.by_id[model_id], usages)
+                await self._runtime.limiter.leave(names(each.wish.scopes), [each.wish.reservation])
             except UnavailableError as error:
-                log.warning("reservations are left to expire", model=model_id, count=len(usages), error=str(error))
+                log.warning("places are left to expire", count=len(placed), error=str(error))
+                return
 
-    async def _still_held(self, placed: Sequence[Placed]) -> list[Placed]:
-        """Those whose reservations outlived the COMMIT. Redis may have lost the others and have been rebuilt without them.
-
-        No ticket is sent for those, so that no call starts uncounted; the janitor queues their jobs again.
-        """
-        by_model: dict[str, list[str]] = {}
-        for each in placed:
-            by_model.setdefault(each.decision.model_id or "", []).append(each.need.reservation)
-        gone: set[str] = set()
-        for model_id, reservations in by_model.items():
-            try:
-                with unavailable():
-                    gone.update(await self._runtime.limiter.renew(model_id, reservations, lease_s=0))
-            except UnavailableError:
-                gone.update(reservations)
-        if gone:
-            log.warning("reservations were lost before their tickets were sent", count=len(gone))
-        return [each for each in placed if each.need.reservation not in gone]
-
-    async def _send(self, placed: Sequence[Placed], epochs: dict[UUID, int]) -> None:
+    async def _send(self, placed: Sequence[Placed], epochs: Mapping[UUID, int]) -> None:
         """Publish after the COMMIT. A message that was lost is noticed by the janitor."""
         messages = list(_messages(placed, epochs))
         if not messages:
             return
         try:
             await self._runtime.publisher.publish(messages)
+            failpoint("router.after_publish")
         except UnavailableError as error:
             log.warning("tickets may be lost; the janitor will issue them anew", count=len(placed), error=str(error))
 
 
-def _messages(placed: Sequence[Placed], epochs: dict[UUID, int]) -> list[Message]:
+def _may_try(counters: Counters, *, urgent: bool) -> bool:
+    """An urgent job may go where the queue is full, but not where nothing starts."""
+    is_stopped = counters.paused_s > 0 or counters.broken_s > 0
+    return counters.room > 0 or (urgent and not is_stopped and counters.wait_s <= room.FAR_S)
+
+
+def _worth_asking_s(decision: Decision, counters: Mapping[str, Counters]) -> float:
+    """0 where a place must come free, which rings."""
+    if decision.model_id is None:  # every model that may do it is broken
+        return min(MOST_HOLD_S, max(LEAST_WAIT_S, _least_bound(decision, BREAKER)))
+    model = counters[decision.model_id]
+    if model.held_by is None or model.held_by == SLOTS:
+        return 0.0
+    return min(MOST_HOLD_S, model.wait_s) if model.wait_s > room.FAR_S or model.paused_s or model.broken_s else 0.0
+
+
+def _why_late(taken: Taken, decision: Decision) -> str:
+    needs_s, left_s = _least_bound(decision, DEADLINE), taken.job.left_s or 0.0
+    return f"no model can answer in time: the fastest needs {needs_s:.3g} s, {left_s:.3g} s are left"
+
+
+def _least_bound(decision: Decision, reason: str) -> float:
+    """The least of the values that bound the candidates which are out for this reason."""
+    return min(float(each.bound) for each in decision.candidates if each.reason == reason)
+
+
+def _messages(placed: Sequence[Placed], epochs: Mapping[UUID, int]) -> Iterator[Message]:
     """One job a ticket where somebody waits for it, else some dozens of a model's jobs."""
     by_model: dict[str, list[Placed]] = {}
     for each in placed:
         by_model.setdefault(each.decision.model_id or "", []).append(each)
-    messages = []
     for model_id, jobs in by_model.items():
         alone = [[each] for each in jobs if each.taken.interactive]
         rest = [each for each in jobs if not each.taken.interactive]
         together = [rest[start : start + JOBS_PER_TICKET] for start in range(0, len(rest), JOBS_PER_TICKET)]
-        messages += [
-            Message(
+        for group in (*alone, *together):
+            yield Message(
                 queue=model_queue(model_id),
                 task=CALL_TASK,
+                model_id=model_id,
                 tickets=[
                     Ticket(
                         job_id=each.taken.job.id,
                         epoch=epochs[each.taken.job.id],
                         attempt=each.taken.attempt + 1,
-                        start_ms=each.start_ms,
+                        urgent=each.taken.interactive,
                     )
                     for each in group
                 ],
             )
-            for group in (*alone, *together)
-        ]
-    return messages

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from router_service.capacity import freed
 from router_service.capacity.connection import connect, end_loops, unavailable
 from router_service.capacity.doorbell import Doorbell
+from router_service.capacity.fair import Fair
 from router_service.capacity.limiter import Limiter
 from router_service.capacity.presence import Presence
+from router_service.capacity.tallies import Tallies
 from router_service.catalog.load import build_catalog, parse_document, secrets
 from router_service.errors import CatalogError, UnavailableError
 from router_service.store import catalogs
@@ -27,6 +33,8 @@ if TYPE_CHECKING:
     from router_service.settings import Settings
 
 log = logger(__name__)
+RING_AGAIN_S = 0.02
+NO_HURRY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +55,8 @@ class Runtime:
         self.name = name
         self.database: Database
         self.limiter: Limiter
+        self.tallies: Tallies
+        self.fair: Fair
         self.doorbell: Doorbell
         self.publisher: Publisher
         self.offer: Offer
@@ -54,6 +64,8 @@ class Runtime:
         self._loops: list[asyncio.Task[None]] = []
         self._followers: list[Callable[[Catalog], None]] = []
         self._rings: Batcher[None, None] = Batcher(self._ring)
+        self._ring_at, self._rung_at = math.inf, 0.0
+        self._ring_moved = asyncio.Event()
 
     async def open(self) -> None:
         """Connect, and wait for a catalog. Raises UnavailableError where the database cannot be reached."""
@@ -62,6 +74,8 @@ class Runtime:
         self._redis = connect(settings.redis_url.get_secret_value(), name=f"waybill-{self.role}")
         self._presence = Presence(self._redis)
         self.limiter = Limiter(self._redis)
+        self.tallies = Tallies(self._redis)
+        self.fair = Fair(self._redis)
         self.publisher = Publisher(settings.broker)
         self.doorbell = Doorbell(self._redis, self.publisher)
         while (offer := await self._newer_offer(0)) is None:
@@ -69,11 +83,13 @@ class Runtime:
             await asyncio.sleep(settings.tick_s)
         self.offer = offer
         self.every(1.0, self._tell, name="presence")
+        self.every(0.0, self._ring_when_due, name="ring")
         self.every(1.0, self._follow_catalog, name="catalog")
 
     async def close(self) -> None:
         await end_loops(self._loops)
         try:
+            await self.tallies.flush()
             with unavailable():
                 await self._presence.leave(role=self.role, name=self.name)
         except UnavailableError as error:
@@ -93,6 +109,28 @@ class Runtime:
     async def ring(self) -> None:
         """Wake the router; rings at the same time are one. Where Redis is down the router's tick does it later."""
         await self._rings.submit(None)
+
+    def ring_soon(self, *, hurry: bool) -> None:
+        """Wake the router without waiting for it: at most once in RING_AGAIN_S, or in NO_HURRY_S where there is work enough."""
+        moment = max(self._rung_at + RING_AGAIN_S, time.monotonic() + (0.0 if hurry else NO_HURRY_S))
+        if moment < self._ring_at:
+            self._ring_at = moment
+            self._ring_moved.set()
+
+    async def listen(self, heard: Callable[[str], None]) -> None:
+        """Hear of scopes in which capacity came free, without end. Raises UnavailableError where Redis is lost."""
+        await freed.listen(self._redis, heard)
+
+    async def _ring_when_due(self) -> None:
+        self._ring_moved.clear()
+        left_s = self._ring_at - time.monotonic()
+        if left_s > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if left_s == math.inf else left_s):
+                    await self._ring_moved.wait()
+            return
+        self._ring_at, self._rung_at = math.inf, time.monotonic()
+        await self._ring([None])
 
     async def _ring(self, rings: Sequence[None]) -> Sequence[None]:
         try:
@@ -114,6 +152,7 @@ class Runtime:
     async def _tell(self) -> None:
         with unavailable():
             await self._presence.tell(role=self.role, name=self.name)
+        await self.tallies.flush()
 
     async def _follow_catalog(self) -> None:
         offer = await self._newer_offer(self.offer.version)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,14 +13,13 @@ from router_service.api.batch_input import LineReader, store_lines
 from router_service.api.jobs import CHAT, no_nul
 from router_service.api.lists import page
 from router_service.api.state import Caller, Here, State, make_id
-from router_service.capacity import slots
 from router_service.errors import InvalidRequestError, NotFoundError
+from router_service.failpoints import failpoint
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.jobs.states import JobState
 from router_service.jobs.windows import window_s
 from router_service.store import batches, files, sweeps
-from router_service.store.jobs import Moved
 from router_service.store.session import Session
 
 routes = APIRouter(prefix="/v1/batches", tags=["batches"])
@@ -35,6 +33,9 @@ class BatchRequest(BaseModel):
     input_file_id: str
     endpoint: Annotated[str, Field(examples=[CHAT])]
     completion_window: Annotated[str, Field(examples=["24h"])] = "24h"
+    max_parallel_requests: Annotated[
+        int | None, Field(ge=1, le=1_000_000, strict=True, description="How many of its calls may be made at a time.")
+    ] = None
     metadata: (
         Annotated[
             dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
@@ -70,11 +71,14 @@ async def create(request: BatchRequest, here: Here, principal: Caller) -> dict[s
             input_file_id=file_id,
             completion_window=request.completion_window,
             window_s=window,
+            max_parallel_requests=request.max_parallel_requests,
             metadata=no_nul(request.metadata, path="metadata"),
         )
         reader = LineReader(tenant_id=principal.tenant_id, batch_id=batch_id, deadline=expires_at, catalog=catalog)
         await _fill(session, file_id, reader)
         row = await batches.get(session, batch_id, tenant_id=principal.tenant_id)
+        failpoint("api.batches.before_commit")
+    failpoint("api.batches.after_commit")
     if not reader.errors:
         here.ring()
     return show(row)
@@ -100,11 +104,9 @@ async def read(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]:
 async def cancel(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]:
     """Cancel what is not running; running calls end. A batch that has ended is refused, one already cancelled is shown."""
     row = await _find(here, batch_id, principal.tenant_id)
-    moved: Sequence[Moved] = ()
     async with here.database.transaction() as session:
         if await batches.cancel(session, row.id, tenant_id=principal.tenant_id):
-            moved = await sweeps.cancel_batches(session, batch_id=row.id)
-    await slots.release(here.limiter, [each for each in moved if each.left is JobState.ROUTED])
+            await sweeps.cancel_batches(session, batch_id=row.id)
     row = await _find(here, batch_id, principal.tenant_id)
     if row.cancelling_at is None:
         raise InvalidRequestError(f"the batch has {status_of(row)} already and cannot be cancelled", param="id")
@@ -173,6 +175,7 @@ def show(row: Any) -> dict[str, Any]:
         "error_file_id": ids.public(Kind.FILE, row.error_file_id) if row.error_file_id else None,
         "errors": {"object": "list", "data": row.errors} if row.errors else None,
         "metadata": row.metadata,
+        "max_parallel_requests": row.max_parallel_requests,
         "request_counts": {"total": row.total, "completed": succeeded, "failed": others},
         "usage": {
             "input_tokens": row.tokens_in,

@@ -13,10 +13,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from router_service.api import admission
 from router_service.api.lists import TextFilter, page
 from router_service.api.state import Caller, Here, State, make_id
-from router_service.capacity import slots
+from router_service.capacity import room
 from router_service.capacity.connection import unavailable
 from router_service.chat.request import read_chat
 from router_service.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from router_service.failpoints import failpoint
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.jobs.spec import JobSpec, RoutableJob
@@ -86,6 +87,8 @@ async def create(request: JobRequest, here: Here, principal: Caller) -> dict[str
     async with here.database.transaction() as session:
         await jobs.accept(session, [job])
         row = await jobs.get(session, job.id, tenant_id=principal.tenant_id)
+        failpoint("api.jobs.before_commit")
+    failpoint("api.jobs.after_commit")
     here.ring()
     return show(row)
 
@@ -146,8 +149,6 @@ async def cancel(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
         raise not_found(job_id)
     if moved is None and row.state != JobState.CANCELLED:
         raise ConflictError(f"the job has {row.state} already and cannot be cancelled", param="id")
-    if moved is not None and moved.left is JobState.ROUTED:  # a running call keeps its slot until it ends
-        await slots.release(here.limiter, [moved])
     return show(row)
 
 
@@ -175,8 +176,8 @@ async def _outlook(here: State, row: Any) -> dict[str, Any]:
     catalog = here.offered()
     try:
         with unavailable():
-            live = await here.limiter.snapshot([model.id for model in catalog.models])
-        counters = {model.id: live[model.id].counters(model.limits) for model in catalog.models}
+            live = await here.limiter.snapshot(catalog.models)
+        counters = {model.id: room.counters_of(model.limits, live[model.id]) for model in catalog.models}
     except UnavailableError:
         counters = {}
     job = RoutableJob(id=row.id, epoch=row.epoch, spec=dispatch.spec_of(row, excluded=row.excluded))

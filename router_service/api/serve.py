@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from router_service import failpoints
 from router_service.api.app import make_app
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 def serve(settings: Settings, *, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; requests under way end first."""
+    failpoints.arm(settings.failpoint, lease_s=settings.lease_s)
     uvicorn.run(
         make_app(settings),
         host=host,

@@ -16,6 +16,7 @@ from router_service.capacity.doorbell import Doorbell
 from router_service.capacity.limiter import Limiter
 from router_service.capacity.presence import Presence
 from router_service.capacity.queues import RedisQueueLengths, redis_url_of
+from router_service.capacity.tallies import Tallies
 from router_service.errors import AuthenticationError, UnavailableError
 from router_service.jobs.ids import RANDOM_BYTES, new_id
 from router_service.store import catalogs, keys
@@ -46,6 +47,7 @@ class State:
     database: Database
     limiter: Limiter
     presence: Presence
+    tallies: Tallies
     doorbell: Doorbell
     queue_lengths: QueueLengths | None
     catalog: Catalog | None = None
@@ -99,6 +101,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         database=Database(settings.database_url.get_secret_value(), pool=10, name="waybill-api"),
         limiter=Limiter(redis),
         presence=Presence(redis),
+        tallies=Tallies(redis),
         doorbell=Doorbell(redis, publisher),
         queue_lengths=RedisQueueLengths(broker_redis) if broker_redis else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router_service.capacity.connection import unavailable
-from router_service.capacity.limiter import PREFIX
+from router_service.capacity.scripts import PREFIX
 from router_service.tickets import ROUTE_QUEUE, ROUTE_TASK, Message
 
 if TYPE_CHECKING:

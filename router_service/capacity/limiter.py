@@ -1,251 +1,354 @@
-"""Reserve, renew, settle: the live concurrency and rate counters of every model, in Redis.
+"""Place, reserve, settle: the live counters of every model, group, tenant and batch, in Redis.
 
-A rate is kept by spacing (GCRA without a burst, ITU-T I.371, made strict for jobs of different sizes: see reserve.lua): no
-sliding minute holds more than the limit. A margin covers the jitter between the start that was granted and the call. Redis'
-clock is the only one used.
+The rules are in the Lua files beside this one; Redis' clock is the only one used. docs/decisions/0013 has the why.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from router_service.routing.policy import Counters
+from router_service.capacity.connection import unavailable
+from router_service.capacity.measures import Measures
+from router_service.capacity.scopes import Numbered, Scope, model_scope, names
+from router_service.capacity.scripts import GATE, Scripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from redis.asyncio import Redis
 
-    from router_service.catalog.models import Limits, Model
+    from router_service.catalog.models import Breaker, Model
+    from router_service.policy.outcomes import Seen
 
-PREFIX = "waybill"
-GATE = f"{PREFIX}:gate"
-MINUTE_MS = 60_000
-JITTER_MARGIN_MS = 300
-WINDOW_MS = MINUTE_MS + JITTER_MARGIN_MS
-HORIZON_MS = 1_000
+HORIZON_MS = 250
+WINDOW_S = 60.3
+DAY_S = 86_400.0
+BELIEVED_S = 3600.0  # how long a limit told in a header is kept to after it was last told
 SHUT = "shut"
-FULL_WAIT_S = 1.0  # a guess: when a call of a full model may end
+PAUSED = "paused"
+BREAKER = "breaker"
+SLOTS = "slots"
+FREED_CHANNEL = "waybill:freed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What one call needs. `reservation` names it; tokens are estimates, settled later."""
+    """What one call needs: a request and tokens, of all its scopes, the model first. `reservation` names it."""
 
     reservation: str
+    scopes: tuple[Scope, ...]
     tokens_in: int
     tokens_out: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What one call used, against its need. A call that was never made used nothing and counts no request."""
+class Answer:
+    """What an answered call measured: real tokens against the estimate of its prompt, and how long it took."""
+
+    estimated_in: int
+    tokens_in: int
+    tokens_out: int
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A reservation to settle: what was used of its need. A call that was never made used nothing.
+
+    `verdict` is ok, failed or none: what the breaker makes of it. `hold`: the provider may be at it still, so that its slot is
+    left to expire.
+    """
 
     need: Need
+    start_ms: int
     requests: int
     tokens_in: int
     tokens_out: int
+    verdict: str = "none"
+    hold: bool = False
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
-    """The answer to a wish for capacity: a start time (ms, Redis time) for each of the first jobs, and what stopped the next.
+class Hindrance:
+    """Why a job may not start, and after how long it is worth asking again: 0 where a call must end first."""
 
-    `stopped_by` is None where all were granted, else shut, paused, slots or the name of a rate;
-    `wait_s` is when it is worth asking again, 0 where a slot must come free.
-    """
-
-    starts_ms: tuple[int, ...]
-    stopped_by: str | None
+    why: str
     wait_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """A model's counters at one instant. `busy_s`: how long until its busiest rate is free."""
+class Grants:
+    """The answer to a wish for capacity: for each of the first needs a start, or what of its own tenant or batch hinders it.
 
-    in_flight: int
-    paused_s: float
-    busy_s: float
+    A start is milliseconds of Redis time; `now_ms` is when they were granted. `stopped` is what keeps the model from starting
+    those that are missing. `next_s`: how long until its rates let one more job like the last one start; `free`: slots left.
+    """
 
-    def room(self, limits: Limits) -> int:
-        """How many calls are worth reserving now, tokens aside.
-
-        A rate that is reserved for most of the horizon has no room: it is filled up a quarter of the horizon at a time,
-        which costs no throughput and spares looking at the queue for each single call.
-        """
-        slots = max(0, limits.slots - self.in_flight)
-        free_s = HORIZON_MS / 1000 - self.busy_s
-        if self.paused_s > 0 or free_s < HORIZON_MS / 4000:
-            return 0
-        return slots if limits.rpm is None else min(slots, int(free_s * limits.rpm / 60) + 1)
-
-    @property
-    def wait_s(self) -> float:
-        """How long until a rate or a pause leaves room again; 0 where only slots can be short."""
-        return max(self.paused_s, self.busy_s - HORIZON_MS * 3 / 4000, 0.0)
-
-    def counters(self, limits: Limits) -> Counters:
-        """What routing looks at."""
-        slots_short = self.in_flight >= limits.slots
-        return Counters(
-            in_flight=self.in_flight,
-            paused_s=self.paused_s,
-            wait_s=max(self.wait_s, FULL_WAIT_S if slots_short else 0.0),
-            room=self.room(limits),
-            slots_short=slots_short,
-        )
+    now_ms: int
+    answers: tuple[int | Hindrance, ...]
+    stopped: Hindrance | None
+    next_s: float
+    free: int
+    measures: Measures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What a model was given within the last window, from which a lost rate is rebuilt."""
+class Wish:
+    """A job that wants a place in its model's queue. An urgent one does not wait behind what the queue holds."""
 
+    reservation: str
+    scopes: tuple[Scope, ...]
+    urgent: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """A model's counters at one instant. `broken_s`: 0 closed, > 0 open for so long, < 0 half open: one call at a time.
+    `is_failing`: most of its last calls failed.
+
+    `factor` is the share of its limits that it is given after a throttle; `rate` is the one whose next start is farthest off,
+    `rate_wait_s` how far.
+    """
+
+    in_flight: int
+    waiting: int
+    paused_s: float
+    broken_s: float
+    is_failing: bool
+    factor: float
+    rate: str | None
+    rate_wait_s: float
+    measures: Measures
+
+    @property
+    def latency_s(self) -> float | None:
+        return self.measures.latency_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """What a scope was given some while ago, from which a lost log is rebuilt. Of rates a minute or of rates a day."""
+
+    scope: Scope
+    rates: tuple[str, ...]
+    ago_s: float
     requests: int
     tokens_in: int
     tokens_out: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseLeft:
-    """A call in flight, from which a lost counter is rebuilt."""
+class Call:
+    """A call in flight, from which a lost slot is rebuilt."""
 
-    model_id: str
     reservation: str
+    scopes: tuple[str, ...]
     left_s: float
 
 
 class Limiter:
-    """The atomic actions over one Redis."""
+    """The atomic actions over one Redis. Each raises UnavailableError where Redis cannot be asked."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._scripts = {
-            name: redis.register_script(resources.files("router_service.capacity").joinpath(f"{name}.lua").read_text())
-            for name in ("reserve", "settle", "renew", "pause", "rebuild", "snapshot")
-        }
+        self._scripts = Scripts(redis)
 
-    async def reserve(self, model: Model, needs: Sequence[Need], *, lease_s: float) -> Grant:
-        """Reserve for as many of `needs` as fit, in order, each whole or not at all."""
-        rates = _rates(model.limits)
-        arguments: list[Any] = [int(lease_s * 1000), model.limits.slots, HORIZON_MS, WINDOW_MS, len(rates)]
-        for name, limit in rates.items():
-            arguments += [name, limit]
-        for need in needs:
-            arguments += [need.reservation, *_units(rates, 1, need.tokens_in, need.tokens_out)]
-        keys = [GATE, *_keys(model.id)]
-        state, wait_ms, *starts = map(_text, await self._scripts["reserve"](keys=keys, args=arguments))
-        return Grant(
-            starts_ms=tuple(int(start) for start in starts),
-            stopped_by=None if state == "open" else state,
-            wait_s=int(wait_ms) / 1000,
-        )
+    async def place(
+        self, wishes: Sequence[Wish], *, most: Mapping[str, tuple[int | None, int]], lease_s: float
+    ) -> list[bool] | None:
+        """Take places for those that fit; all wish for the same model. None while the gate is shut.
 
-    async def settle(self, model: Model, usages: Sequence[Usage]) -> int:
+        `most`: for each scope's name how many calls and places together (None: any number), and how many places.
+        """
+        numbered = Numbered(wishes[0].scopes[0])
+        jobs = [[wish.reservation, int(wish.urgent), *numbered.of(wish.scopes)] for wish in wishes]
+        scopes = []
+        for scope in numbered.scopes:
+            both, places = most[scope.name]
+            scopes.append({"name": scope.name, "most": -1 if both is None else both, "most_places": places})
+        question = {"lease_ms": int(lease_s * 1000), "scopes": scopes, "jobs": jobs}
+        reply = json.loads((await self._scripts.run(("place", question)))[0])
+        return None if reply["state"] == SHUT else [bool(taken) for taken in reply["jobs"]]
+
+    async def leave(self, scopes: Sequence[str], reservations: Sequence[str]) -> int:
+        """Give places back. How many were still held."""
+        question = {"scopes": list(scopes), "reservations": list(reservations)}
+        return int((await self._scripts.run(("leave", question)))[0])
+
+    async def exchange(
+        self, model: Model, *, ended: Sequence[Ended], needs: Sequence[Need], breaker: Breaker, lease_s: float
+    ) -> Grants:
+        """Settle calls of a model and reserve for others, in one round trip: a slot that came free is handed on at once."""
+        questions: list[tuple[str, dict[str, Any]]] = []
+        if ended:
+            questions.append(("settle", _settlement(model, ended, breaker)))
+        questions.append(("reserve", _reservation(model, needs, lease_s)))
+        return _grants(json.loads((await self._scripts.run(*questions))[-1]))
+
+    async def settle(self, model: Model, ended: Sequence[Ended], *, breaker: Breaker) -> int:
         """Give reservations back. How many were still held: one that was settled before, or has expired, counts nothing."""
-        rates = _rates(model.limits)
-        arguments: list[Any] = [len(rates)]
-        for name, limit in rates.items():
-            arguments += [name, WINDOW_MS / limit]
-        for usage in usages:
-            used = _units(rates, usage.requests, usage.tokens_in, usage.tokens_out)
-            reserved = _units(rates, 1, usage.need.tokens_in, usage.need.tokens_out)
-            arguments.append(usage.need.reservation)
-            # A debt is at most a window's worth: a provider's count may be wrong, and must not shut the model for long.
-            arguments += [
-                min(after - before, int(limit) + 1)
-                for after, before, limit in zip(used, reserved, rates.values(), strict=True)
-            ]
-        slots, rates_key, _pause = _keys(model.id)
-        return int(await self._scripts["settle"](keys=[slots, rates_key], args=arguments))
+        return int((await self._scripts.run(("settle", _settlement(model, ended, breaker))))[0])
 
-    async def release(self, model_id: str, reservations: Sequence[str]) -> int:
-        """Give slots back and leave the rates as they are: whether the calls were made is not known. How many were still held."""
-        slots, rates_key, _pause = _keys(model_id)
-        return int(await self._scripts["settle"](keys=[slots, rates_key], args=[0, *reservations]))
-
-    async def renew(self, model_id: str, reservations: Sequence[str], *, lease_s: float) -> list[str]:
-        """Prolong reservations. Those that are gone."""
-        slots, _rates_key, _pause = _keys(model_id)
-        gone = await self._scripts["renew"](keys=[slots], args=[int(lease_s * 1000), *reservations])
-        return [_text(each) for each in gone]
-
-    async def pause(self, model_id: str, *, pause_s: float) -> None:
-        """Let nothing be reserved for so long; a longer pause stays."""
-        await self._scripts["pause"](keys=[_keys(model_id)[2]], args=[max(1, int(pause_s * 1000))])
-
-    async def snapshot(self, model_ids: Sequence[str]) -> dict[str, Live]:
-        keys = [key for model_id in model_ids for key in _keys(model_id)]
-        rows = await self._scripts["snapshot"](keys=keys) if keys else []
-        return {
-            model_id: Live(in_flight=int(row[0]), paused_s=int(row[1]) / 1000, busy_s=int(row[2]) / 1000)
-            for model_id, row in zip(model_ids, rows, strict=True)
+    async def renew(self, held: Iterable[tuple[str, Sequence[Scope]]], *, lease_s: float) -> set[str]:
+        """Prolong reservations. Those that are gone while the counters are whole."""
+        question = {
+            "lease_ms": int(lease_s * 1000),
+            "held": [[reservation, *names(scopes)] for reservation, scopes in held],
         }
+        (gone,) = await self._scripts.run(("renew", question))
+        return {_text(each) for each in gone}
 
-    async def now_s(self) -> float:
-        """Redis time, in seconds."""
-        seconds, microseconds = await self._redis.time()
-        return float(seconds) + microseconds / 1e6
+    async def throttled(self, model: Model, *, pause_s: float) -> None:
+        """The provider said wait: let nothing start for so long (a longer pause stays), and give the model less for a while."""
+        await self._learn(model, pause_s=pause_s, throttled=True, caps={})
+
+    async def learn(self, model: Model, seen: Seen) -> None:
+        """What the provider's headers said: keep to its limits where they are lower than ours, wait where nothing is left."""
+        caps = {name: cap for name in ("rpm", "tpm", "itpm", "otpm") if (cap := getattr(seen, name)) is not None}
+        await self._learn(model, pause_s=seen.exhausted_s, throttled=False, caps=caps)
+
+    async def pause(self, model: Model, *, pause_s: float) -> None:
+        """Let nothing start for so long; a longer pause stays."""
+        await self._learn(model, pause_s=pause_s, throttled=False, caps={})
+
+    async def snapshot(self, models: Sequence[Model]) -> dict[str, Live]:
+        if not models:
+            return {}
+        question = {"scopes": [model_scope(model).as_json() for model in models]}
+        rows = json.loads((await self._scripts.run(("snapshot", question)))[0])
+        return {model.id: _live(row) for model, row in zip(models, rows, strict=True)}
 
     async def is_open(self) -> bool:
         """False after Redis lost its state or was started again, until the counters were rebuilt."""
-        return bool(await self._redis.get(GATE) == (await self._run_id()).encode())
+        with unavailable():
+            return bool(await self._redis.get(GATE) == (await self._run_id()).encode())
 
     async def shut(self) -> None:
-        """Let nothing be reserved until the counters are rebuilt."""
-        await self._redis.delete(GATE)
+        """Let nothing be placed or reserved until the counters are rebuilt."""
+        with unavailable():
+            await self._redis.delete(GATE)
+
+    async def rebuild(self, calls: Iterable[Call], started: Iterable[Started]) -> bool:
+        """Put back what is in flight and what was started of late, and open the gate. False where somebody else was first."""
+        with unavailable():
+            run_id = await self._run_id()
+        question = {
+            "run_id": run_id,
+            "calls": [[call.reservation, int(call.left_s * 1000), *call.scopes] for call in calls],
+            "started": [
+                [each.scope.name, rate, int(each.ago_s * 1000), units]
+                for each in started
+                for rate in each.rates
+                if (units := _units(rate, each)) > 0
+            ],
+        }
+        return bool((await self._scripts.run(("rebuild", question)))[0])
+
+    async def _learn(self, model: Model, *, pause_s: float, throttled: bool, caps: Mapping[str, float]) -> None:
+        question = {
+            "scope": model_scope(model).name,
+            "pause_ms": int(pause_s * 1000),
+            "throttled": int(throttled),
+            "forget_ms": int(BELIEVED_S * 1000),
+            "caps": caps,
+        }
+        await self._scripts.run(("learn", question))
 
     async def _run_id(self) -> str:
         return str((await self._redis.info("server"))["run_id"])
 
-    async def rebuild(
-        self, models: Iterable[Model], leases: Iterable[LeaseLeft], given: Mapping[str, Given] | None = None
-    ) -> bool:
-        """Put back what is in flight and what was given of late, and open the gate. False where somebody else was first.
-
-        A rate that gave S of its R units within the last window is busy for S/R of a window from now on: the windows to
-        come hold the old units, at worst all of them, and no more new ones than are left beside those.
-        """
-        held: dict[str, list[Any]] = {}
-        for lease in leases:
-            held.setdefault(lease.model_id, []).extend([lease.reservation, int(lease.left_s * 1000)])
-        keys: list[str] = [GATE]
-        arguments: list[Any] = [await self._run_id()]
-        rates_of: Mapping[str, Mapping[str, float]] = {model.id: _rates(model.limits) for model in models}
-        for model_id in sorted({*rates_of, *held}):
-            slots, rates_key, _pause = _keys(model_id)
-            keys += [slots, rates_key]
-            rates, reservations = rates_of.get(model_id, {}), held.get(model_id, [])
-            of_late = (given or {}).get(model_id, Given(requests=0, tokens_in=0, tokens_out=0))
-            units = _units(rates, of_late.requests, of_late.tokens_in, of_late.tokens_out)
-            busy = zip(rates, units, strict=True)
-            arguments.append(len(rates))
-            for name, count in busy:
-                arguments += [name, int(count * WINDOW_MS / rates[name])]
-            arguments += [len(reservations) // 2, *reservations]
-        return bool(await self._scripts["rebuild"](keys=keys, args=arguments))
-
 
 def reservation(job_id_hex: str, epoch: int) -> str:
-    """The name of a reservation: one per job and routing."""
+    """The name of a place and of the reservation that follows it: one per job and routing."""
     return f"{job_id_hex}:{epoch}"
 
 
-def _rates(limits: Limits) -> dict[str, float]:
-    """The limited rates, in units a window."""
-    given = {"rpm": limits.rpm, "tpm": limits.tpm, "itpm": limits.itpm, "otpm": limits.otpm}
-    return {name: rate for name, rate in given.items() if rate is not None}
+def _settlement(model: Model, ended: Sequence[Ended], breaker: Breaker) -> dict[str, Any]:
+    numbered = Numbered(model_scope(model))
+    rows = [
+        [
+            each.need.reservation,
+            each.start_ms,
+            each.requests - 1,
+            each.tokens_in - each.need.tokens_in,
+            each.tokens_out - each.need.tokens_out,
+            each.verdict,
+            int(each.hold),
+            _measured(each.answer),
+            *numbered.of(each.need.scopes),
+        ]
+        for each in ended
+    ]
+    return {
+        "allowed_fails": breaker.allowed_fails,
+        "blocking_fails": breaker.blocking_fails,
+        "cooldown_ms": int(breaker.cooldown_s * 1000),
+        "scopes": numbered.as_json(),
+        "ended": rows,
+    }
 
 
-def _units(rates: Mapping[str, float], requests: int, tokens_in: int, tokens_out: int) -> list[int]:
-    units = {"rpm": requests, "tpm": tokens_in + tokens_out, "itpm": tokens_in, "otpm": tokens_out}
-    return [units[name] for name in rates]
+def _measured(answer: Answer | None) -> list[float] | int:
+    if answer is None:
+        return 0
+    return [answer.estimated_in, answer.tokens_in, answer.tokens_out, round(answer.latency_s * 1000, 3)]
 
 
-def _keys(model_id: str) -> tuple[str, str, str]:
-    return f"{PREFIX}:slots:{model_id}", f"{PREFIX}:rates:{model_id}", f"{PREFIX}:pause:{model_id}"
+def _reservation(model: Model, needs: Sequence[Need], lease_s: float) -> dict[str, Any]:
+    numbered = Numbered(model_scope(model))
+    jobs = [[need.reservation, 1, need.tokens_in, need.tokens_out, *numbered.of(need.scopes)] for need in needs]
+    return {
+        "lease_ms": int(lease_s * 1000),
+        "horizon_ms": HORIZON_MS,
+        "scopes": numbered.as_json(),
+        "jobs": jobs,
+    }
+
+
+def _grants(reply: Mapping[str, Any]) -> Grants:
+    stopped = None
+    if reply["state"] != "open":
+        stopped = Hindrance(why=reply["state"], wait_s=reply["wait_ms"] / 1000)
+    return Grants(
+        now_ms=int(reply["now"]),
+        answers=tuple(
+            Hindrance(why=answer[0], wait_s=answer[1] / 1000) if isinstance(answer, list) else int(answer)
+            for answer in reply["jobs"] or ()
+        ),
+        stopped=stopped,
+        next_s=reply.get("next_ms", 0) / 1000,
+        free=int(reply.get("free", 0)),
+        measures=Measures.of(reply.get("measures") or {}),
+    )
+
+
+def _live(row: Mapping[str, Any]) -> Live:
+    return Live(
+        in_flight=row["calls"],
+        waiting=row["places"],
+        paused_s=row["paused_ms"] / 1000,
+        broken_s=row["broken_ms"] / 1000,
+        is_failing=bool(row["failing"]),
+        factor=row["factor"],
+        rate=row.get("rate"),
+        rate_wait_s=row["wait_ms"] / 1000,
+        measures=Measures.of(row["measures"] or {}),
+    )
+
+
+def _units(rate: str, given: Started) -> int:
+    match rate:
+        case "rpm" | "rpd":
+            return given.requests
+        case "itpm":
+            return given.tokens_in
+        case "otpm":
+            return given.tokens_out
+        case _:
+            return given.tokens_in + given.tokens_out
 
 
 def _text(value: bytes | str) -> str:

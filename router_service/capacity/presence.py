@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from router_service.capacity.limiter import PREFIX
+from router_service.capacity.scripts import PREFIX
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

@@ -1,26 +1,33 @@
--- After Redis lost its state: put back the reservation of every call in flight and what each rate has given, open the gate.
+-- After Redis lost its state: put back every call in flight and what each rate has started of late, open the gate.
 --
--- KEYS  1 gate, then for each model: slots, rates (see reserve.lua)
--- ARGV  1 the server's run id, then for each model: number of rates, then (name, ms that it is busy for) each; number of reservations, then
---       (reservation, left_ms) each
+-- KEYS  1 gate: holds the run id of the server that the counters were made on. Another id: a server that was started again, or
+--         took over, with counters of an earlier moment; they are thrown away.
+-- ARGV  1 JSON {run_id, calls: [[reservation, left_ms, scope...]], started: [[scope, rate, ms ago, units]]}
 -- reply 1, or 0 where the gate was open already (somebody else was first)
---
--- The gate holds the run id of the server that the counters were made on. Another id: a server that was started again, or took
--- over, with counters of an earlier moment; they are thrown away.
-if redis.call('GET', KEYS[1]) == ARGV[1] then return 0 end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local at = 2
-for key = 2, #KEYS, 2 do
-  redis.call('DEL', KEYS[key], KEYS[key + 1])
-  local rates = tonumber(ARGV[at])
-  for i = 1, rates do redis.call('HSET', KEYS[key + 1], ARGV[at + 2 * i - 1], now + tonumber(ARGV[at + 2 * i])) end
-  at = at + 2 * rates + 1
-  local reservations = tonumber(ARGV[at])
-  for i = 1, reservations do
-    redis.call('ZADD', KEYS[key], now + tonumber(ARGV[at + 2 * i]), ARGV[at + 2 * i - 1])
+local ask = cjson.decode(ARGV[1])
+if redis.call('GET', KEYS[1]) == ask.run_id then return 0 end
+local COUNTERS, cursor = {slots = true, places = true, state = true, log = true}, '0'
+repeat
+  local page = redis.call('SCAN', cursor, 'MATCH', 'waybill:*:*', 'COUNT', 1000)
+  cursor = page[1]
+  for _, found in ipairs(page[2]) do
+    if COUNTERS[string.match(found, '^waybill:(%a+):')] then redis.call('DEL', found) end
   end
-  at = at + 2 * reservations + 1
+until cursor == '0'
+local touched = {}
+for _, each in ipairs(ask.started) do
+  local scope, name, at = each[1], each[2], now - each[3]
+  put(key('log:' .. name, scope), whole(math.floor(at / WINDOWS[name].grain)), each[4])
+  redis.call('HINCRBYFLOAT', key('state', scope), name .. ':sum', exact(each[4]))
+  touched[scope] = touched[scope] or {}
+  touched[scope][name] = true
 end
-redis.call('SET', KEYS[1], ARGV[1])
+for _, call in ipairs(ask.calls) do
+  for i = 3, #call do
+    redis.call('ZADD', key('slots', call[i]), now + call[2], call[1])
+    touched[call[i]] = touched[call[i]] or {}
+  end
+end
+for scope, names in pairs(touched) do keep(scope, {}, names, true) end
+redis.call('SET', KEYS[1], ask.run_id)
 return 1

@@ -1,14 +1,17 @@
 -- Prolong reservations of calls in flight; never shortens one, never makes one that is gone.
 --
--- KEYS  1 slots zset (see reserve.lua)
--- ARGV  1 lease_ms, then reservations
--- reply the reservations that are gone
-local time = redis.call('TIME')
-local expiry = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(ARGV[1])
-local gone = {}
-for i = 2, #ARGV do
-  if not redis.call('ZSCORE', KEYS[1], ARGV[i]) then gone[#gone + 1] = ARGV[i]
-  else redis.call('ZADD', KEYS[1], 'XX', 'GT', expiry, ARGV[i]) end
+-- KEYS  1 gate (see reserve.lua)
+-- ARGV  1 JSON {lease_ms, held: [[reservation, scope...]]}
+-- reply the reservations that are gone; none while the gate is shut: they may come back when the counters are rebuilt
+local ask = cjson.decode(ARGV[1])
+local is_open, gone = redis.call('EXISTS', KEYS[1]) == 1, {}
+for _, held in ipairs(ask.held) do
+  -- All its slots expire at one moment, whether or not they were swept yet.
+  local expiry = redis.call('ZSCORE', key('slots', held[2]), held[1])
+  if expiry and tonumber(expiry) > now then
+    for i = 2, #held do redis.call('ZADD', key('slots', held[i]), 'XX', 'GT', now + ask.lease_ms, held[1]) end
+  elseif is_open then
+    gone[#gone + 1] = held[1]
+  end
 end
-redis.call('PEXPIRE', KEYS[1], 3600000)
 return gone

@@ -1,79 +1,177 @@
--- Reserve capacity of one model for as many of the given jobs as fit now, in order; each gets all it needs or nothing.
+-- Reserve capacity for calls that are ready to be made, in order: each gets all it needs of all its scopes, or nothing.
 --
--- KEYS  1 gate   string  present while the counters are known to be whole; no expiry
---       2 slots  zset    reservation -> expiry (ms, Redis time); expires an hour after its last use
---       3 rates  hash    <rate> -> when it is free again (ms); <rate>:most, <rate>:until -> the largest job that may share a
---                        window with the next one, and until when (ms); expires likewise, never while it is busy
---       4 pause  string  present while the provider asked to wait; expires by itself
--- ARGV  1 lease_ms, 2 slots allowed, 3 horizon_ms (how far ahead a call may be set to start), 4 window_ms, 5 number of rates n,
---       then n x (name, units a window), then for each job: reservation, n x units
--- reply {state, wait_ms, start_ms...}: state is open | shut | paused | slots | <rate>, the first reason why a job did not
---       fit (open: all did); wait_ms until it is worth asking again (0: when a slot comes free);
---       one start time (ms, Redis time) for each job that was granted
+-- KEYS  1 gate: string, present while the counters are known to be whole; no expiry
+-- ARGV  1 JSON {lease_ms, horizon_ms (how far ahead a call may be set to start),
+--         scopes: [{name, kind, slots (-1: no limit), burst_ms, rates: {rate: units a window}}],
+--         jobs: [[reservation, requests, tokens in, tokens out, index of a scope (from 1)...]]}; the first scope is the model
+-- reply JSON {now, state, wait_ms, next_ms, free, measures, jobs: [start (ms) | {why, wait_ms}]}: state is open | shut | paused | breaker | slots | <rate>, what
+--         stopped the first job that the model or its group had no room for; those after it are not looked at, so that a large
+--         job is not overtaken by small ones for ever. A job that only its tenant or batch holds up has {why, wait_ms} in its place.
+--         wait_ms: when it is worth asking again; 0 where a call must end first, which is announced (settle.lua).
+--         next_ms: how long until the rates of the model and its group let one more job like the last one (or the mean one) start.
+--         free: slots that are left. measures: of the model's calls, as in snapshot.lua. Without jobs it only tells how things stand.
 --
--- No sliding window ever holds more than its rate allows, one job larger than that running alone. With R units a window W and
--- jobs of at most m units: after a job of u the rate is busy for u x W / (R - m), so that the jobs before the last one of a
--- window have at most R - m units, and the last one at most m. A job larger than m waits (u - m) x W / (R - m) longer, which
--- makes room for it. Nothing that fits into a window needs to wait for longer than one. Where every job is one unit, m is 0:
--- whole numbers make room by themselves.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if redis.call('EXISTS', KEYS[1]) == 0 then return {'shut', '0'} end
-local paused = redis.call('PTTL', KEYS[4])
-if paused > 0 then return {'paused', tostring(paused)} end
-
-local lease, allowed, horizon = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local window, n = tonumber(ARGV[4]), tonumber(ARGV[5])
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
-local used = redis.call('ZCARD', KEYS[2])
-
-local rates = {}
-for i = 1, n do
-  local name = ARGV[4 + 2 * i]
-  local kept = redis.call('HMGET', KEYS[3], name, name .. ':most', name .. ':until')
-  rates[i] = {name = name, limit = tonumber(ARGV[5 + 2 * i]), free = tonumber(kept[1] or now - window),
-    most = tonumber(kept[2] or 0), till = tonumber(kept[3] or 0)}
+-- A rate is kept twice. The log is exact: a start is granted only where the units started within the window before it, and its
+-- own, are within the limit, so that no sliding window ever holds more; a job larger than the limit starts when its window
+-- is empty. GCRA (ITU-T I.371) paces the starts with a burst of burst_ms worth of the rate, so that a minute is not spent
+-- in its first second; what has not been used before does not start with a burst.
+local ask = cjson.decode(ARGV[1])
+local reply = {now = now, state = 'open', wait_ms = 0, jobs = {}}
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  reply.state = 'shut'
+  return cjson.encode(reply)
 end
 
--- How long `units` keep a rate busy beside jobs of at most `most`.
-local function span(rate, units, most)
-  if most <= 1 then most = 0 end
-  local alone = units * window / rate.limit
-  if rate.limit <= most then return math.max(window, alone) end
-  return math.max(alone, math.min(window, units * window / (rate.limit - most)))
-end
-
-local state, wait, starts = 'open', 0, {}
-local at = 6 + 2 * n
-while at <= #ARGV do
-  if used >= allowed then state = 'slots' break end
-  local start, slowest = now, nil
-  for i = 1, n do
-    local rate, units = rates[i], tonumber(ARGV[at + i])
-    if rate.till < rate.free then rate.most = 0 end
-    local free = rate.free
-    if units > rate.most then free = free + math.min(window, span(rate, units - rate.most, rate.most)) end
-    if free > start then start = free; slowest = rate.name end
+-- A rate of a scope as it is now; what has left its window is forgotten.
+local function open_rate(scope, state, name, limit)
+  local window, log = WINDOWS[name], key('log:' .. name, scope.name)
+  -- Less than one unit a window is kept by the pace alone: it has no burst, but the window's margin.
+  local burst = limit < 1 and window.nominal and window.nominal - window.ms or scope.burst_ms
+  local rate = {name = name, limit = limit, window = window, log = log, burst = burst, granted = {},
+    sum = number(state, name .. ':sum') or 0, last = number(state, name .. ':last') or 0,
+    free = number(state, name .. ':free') or now + burst}
+  local gone = math.floor((now - window.ms) / window.grain) - 1
+  local first = redis.call('ZRANGE', log, 0, 0, 'WITHSCORES')[2]
+  if first and tonumber(first) <= gone then
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', log, '-inf', gone)) do rate.sum = rate.sum - units_in(member) end
+    redis.call('ZREMRANGEBYSCORE', log, '-inf', gone)
+    first = redis.call('EXISTS', log) == 1
   end
-  if start - now > horizon then state = slowest; wait = start - now - horizon break end
-  redis.call('ZADD', KEYS[2], start + lease, ARGV[at])
-  used = used + 1
-  for i = 1, n do
-    local rate, units = rates[i], tonumber(ARGV[at + i])
-    if units >= rate.most then rate.most = units; rate.till = start + window end
-    rate.free = start + span(rate, units, rate.most)
-  end
-  starts[#starts + 1] = string.format('%.0f', math.ceil(start))
-  at = at + 1 + n
+  if not first then rate.sum, scope.is_new = 0, true end
+  return rate
 end
 
-local kept_ms = 3600000
-for i = 1, n do
-  local rate = rates[i]
-  kept_ms = math.max(kept_ms, math.ceil(rate.free - now + window))
-  redis.call('HSET', KEYS[3], rate.name, string.format('%.3f', rate.free),
-    rate.name .. ':most', rate.most, rate.name .. ':until', string.format('%.3f', rate.till))
+-- Starts that were granted go to the log together: many are in one bucket.
+local function write_log(rate)
+  for at, units in pairs(rate.granted) do put(rate.log, at, units) end
+  rate.granted = {}
 end
-redis.call('PEXPIRE', KEYS[2], 3600000)
-redis.call('PEXPIRE', KEYS[3], kept_ms)
-return {state, string.format('%.0f', math.ceil(wait)), unpack(starts)}
+
+-- When the rate lets a job of so many units start: now at the earliest, never before a start that was granted already.
+local function earliest(rate, units)
+  if rate.asked == units then return rate.answer end
+  local start, left, at = math.max(now, rate.last), rate.sum, 0
+  if rate.window.paced then start = math.max(start, rate.free - rate.burst) end
+  local function fits() return left + units <= rate.limit or left <= 0 end
+  if not fits() then write_log(rate) end
+  while not fits() do
+    local entries = redis.call('ZRANGE', rate.log, at, at + 63, 'WITHSCORES')
+    if #entries == 0 then break end
+    local leaves
+    for i = 1, #entries, 2 do
+      left, leaves = left - units_in(entries[i]), entries[i + 1]
+      if fits() then break end
+    end
+    start = math.max(start, (tonumber(leaves) + 1) * rate.window.grain + rate.window.ms)
+    at = at + 64
+  end
+  rate.asked, rate.answer = units, math.ceil(start)
+  return rate.answer
+end
+
+local function take(rate, units, start)
+  local at = whole(math.floor(start / rate.window.grain))
+  rate.granted[at] = (rate.granted[at] or 0) + units
+  rate.sum = rate.sum + units
+  rate.last, rate.asked = start, nil
+  if rate.window.paced then rate.free = math.max(rate.free, start) + units * rate.window.nominal / rate.limit end
+end
+
+local scopes = {}
+for index, scope in ipairs(ask.scopes) do
+  local state, read = state_of(scope.name)
+  local slots, paced = key('slots', scope.name), false
+  redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
+  scope.state, scope.read, scope.used, scope.opened = state, read, redis.call('ZCARD', slots), {}
+  scope.is_new = scope.used == 0
+  for name, limit in pairs(limits_of(scope.rates, state)) do
+    scope.opened[#scope.opened + 1] = open_rate(scope, state, name, limit)
+    paced = paced or WINDOWS[name].paced
+  end
+  -- Where no rate can be lowered a throttle lowers the calls at a time.
+  if not paced and scope.slots > 0 then scope.slots = math.max(1, math.floor(scope.slots * factor_of(state))) end
+  scopes[index] = scope
+end
+
+local model = scopes[1]
+local paused = (number(model.state, 'paused_until') or 0) - now
+local broken_until, probe = number(model.state, 'broken_until'), model.state.probe
+local probing = broken_until and broken_until <= now
+if paused > 0 then
+  reply.state, reply.wait_ms = 'paused', paused
+elseif broken_until and not probing then
+  reply.state, reply.wait_ms = 'breaker', broken_until - now
+elseif probing and probe and redis.call('ZSCORE', key('slots', model.name), probe) then
+  reply.state, reply.wait_ms = 'breaker', 200
+end
+
+-- What holds a job up: why, how long, and whether it is the model's or its group's and thus everybody's.
+local function hindrance(job)
+  local start, why, ours = now, nil, false
+  for i = 5, #job do
+    local scope = scopes[job[i]]
+    local common = scope.kind == 'model' or scope.kind == 'group'
+    if scope.slots >= 0 and scope.used >= scope.slots and not redis.call('ZSCORE', key('slots', scope.name), job[1]) then
+      scope.state.hungry = whole(now)
+      return nil, common and 'slots' or scope.kind, 0, common
+    end
+    for _, rate in ipairs(scope.opened) do
+      local at = earliest(rate, units_of(rate.name, job[2], job[3], job[4]))
+      if at > start then start, why, ours = at, common and rate.name or scope.kind, common end
+    end
+  end
+  if start - now > ask.horizon_ms then return nil, why, start - now - ask.horizon_ms, ours end
+  return start
+end
+
+for index, job in ipairs(ask.jobs) do
+  if reply.state ~= 'open' then break end
+  local start, why, wait_ms, ours = hindrance(job)
+  if start then
+    for i = 5, #job do
+      local scope = scopes[job[i]]
+      scope.used = scope.used + redis.call('ZADD', key('slots', scope.name), start + ask.lease_ms, job[1])
+      redis.call('ZREM', key('places', scope.name), job[1])
+      for _, rate in ipairs(scope.opened) do take(rate, units_of(rate.name, job[2], job[3], job[4]), start) end
+    end
+    reply.jobs[index] = start
+    if probing then
+      model.state.probe = job[1]
+      reply.state, reply.wait_ms = 'breaker', 200
+    end
+  elseif ours then
+    reply.state, reply.wait_ms = why, wait_ms
+  else
+    reply.jobs[index] = {why, wait_ms}
+  end
+end
+
+reply.measures = measures_of(model.state)
+local last = ask.jobs[#ask.jobs] or {'', 1, reply.measures.real_in or 1, reply.measures.real_out or 1}
+reply.next_ms, reply.free = 0, math.huge
+for _, scope in ipairs(scopes) do
+  if scope.kind == 'model' or scope.kind == 'group' then
+    if scope.slots >= 0 then reply.free = math.max(0, math.min(reply.free, scope.slots - scope.used)) end
+    if reply.state == 'open' and reply.free == 0 and #ask.jobs == 0 then
+      reply.state = 'slots'
+      scope.state.hungry = whole(now)
+    end
+    for _, rate in ipairs(scope.opened) do
+      reply.next_ms = math.max(reply.next_ms, earliest(rate, units_of(rate.name, last[2], last[3], last[4])) - now)
+    end
+  end
+end
+
+for _, scope in ipairs(scopes) do
+  local state, names = scope.state, {}
+  for _, rate in ipairs(scope.opened) do
+    local name = rate.name
+    write_log(rate)
+    names[name] = true
+    state[name .. ':free'], state[name .. ':last'] = string.format('%.3f', rate.free), whole(rate.last)
+    state[name .. ':sum'] = exact(rate.sum)
+  end
+  store(scope.name, state, scope.read)
+  keep(scope.name, state, names, scope.is_new)
+end
+return cjson.encode(reply)

@@ -1,27 +1,113 @@
 -- Give reservations back, and settle what was reserved against what was used. Idempotent: a reservation settles once.
 --
--- KEYS  1 slots zset, 2 rates hash (see reserve.lua)
--- ARGV  1 number of rates n, then n x (name, ms per unit), then for each job: reservation, n x (units used - units reserved)
+-- ARGV  1 JSON {allowed_fails, blocking_fails, cooldown_ms, scopes (see reserve.lua), ended: [[reservation, start_ms, requests, tokens in, tokens out (each: used
+--         less reserved), verdict, hold, measures or 0, index of a scope...]]}; verdict: ok | failed | none; hold: 1 where the provider
+--         may be at it still, so that the slot is left to expire; measures: [estimated tokens in, real ones, real tokens out,
+--         latency_ms] of a call that was answered
 -- reply how many reservations were really given back
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local n, settled, change = tonumber(ARGV[1]), 0, {}
-local at = 2 + 2 * n
-while at <= #ARGV do
-  if redis.call('ZREM', KEYS[1], ARGV[at]) == 1 then
-    settled = settled + 1
-    for i = 1, n do change[i] = (change[i] or 0) + tonumber(ARGV[at + i]) * tonumber(ARGV[1 + 2 * i]) end
+--
+-- What was not used leaves the log where it stood. What was used beyond the reservation is put there too: a debt, that
+-- later starts wait for. Where the window has gone by, a debt counts from now on.
+local ask = cjson.decode(ARGV[1])
+local settled = 0
+local MEMORY = 0.05 -- the weight of the newest call in a measure
+local RECENT = 20
+
+-- Remember a correction; all of them are made together.
+local function correct(scope, name, limit, start, units)
+  local window, state, free = WINDOWS[name], scope.state, name .. ':free'
+  if start < now - window.ms then
+    if units < 0 then return end
+    start = math.max(now, number(state, name .. ':last') or 0)
   end
-  at = at + 1 + n
+  local at, corrections = whole(math.floor(start / window.grain)), scope.corrections[name]
+  corrections[at] = (corrections[at] or 0) + units
+  if window.paced and state[free] then
+    state[free] = string.format('%.3f', tonumber(state[free]) + units * window.nominal / limit)
+  end
 end
-for i = 1, n do
-  if change[i] and change[i] ~= 0 then
-    local name = ARGV[2 * i]
-    local free = tonumber(redis.call('HGET', KEYS[2], name) or now)
-    if change[i] > 0 then free = math.max(now, free) end
-    redis.call('HSET', KEYS[2], name, string.format('%.3f', free + change[i]))
-    -- A debt may be longer than what the hash is kept for; the margin is more than a window.
-    redis.call('PEXPIRE', KEYS[2], math.max(1, math.ceil(free + change[i] - now) + 120000), 'GT')
+
+local function measure(state, values)
+  local calls = number(state, 'calls') or 0
+  local weight = math.max(MEMORY, 1 / (calls + 1))
+  state.calls = whole(math.min(calls + 1, 1000))
+  for i, name in ipairs({'estimated_in', 'real_in', 'real_out', 'latency_ms'}) do
+    local before = number(state, name) or values[i]
+    state[name] = string.format('%.6g', before + weight * (values[i] - before))
   end
+end
+
+-- Where more than the allowed calls of the last ones failed, and at least half of them, the model is failing for the cooldown:
+-- the router sends new jobs elsewhere where it can. Where that is also what blocks, or more than blocking_fails failed in a row, the
+-- breaker opens: nothing goes through for the cooldown, then one call at a time, whose end closes it or opens it again.
+local function judge(model, name, verdict)
+  local field = key('state', model.name)
+  local broken_until, probe, recent, row = unpack(redis.call('HMGET', field, 'broken_until', 'probe', 'recent', 'row'))
+  if broken_until then
+    if probe ~= name then return end
+    redis.call('HDEL', field, 'probe')
+    if verdict == 'ok' then redis.call('HDEL', field, 'broken_until', 'failing_until', 'recent', 'row') end
+    if verdict == 'failed' then redis.call('HSET', field, 'broken_until', now + ask.cooldown_ms) end
+  elseif verdict ~= 'none' and ask.cooldown_ms > 0 then
+    recent = string.sub((recent or '') .. (verdict == 'failed' and '1' or '0'), -RECENT)
+    row = verdict == 'failed' and (tonumber(row or 0) + 1) or 0
+    redis.call('HSET', field, 'recent', recent, 'row', row)
+    if row == 0 then
+      redis.call('HDEL', field, 'failing_until')
+      return
+    end
+    local _, fails = string.gsub(recent, '1', '')
+    local is_failing = fails > ask.allowed_fails and 2 * fails >= #recent
+    if is_failing then redis.call('HSET', field, 'failing_until', now + ask.cooldown_ms) end
+    if is_failing and (row > ask.blocking_fails or ask.blocking_fails == ask.allowed_fails) then
+      redis.call('HSET', field, 'broken_until', now + ask.cooldown_ms)
+    end
+  end
+end
+
+local function give_back(ended)
+  settled = settled + 1
+  for i = 9, #ended do
+    local scope = ask.scopes[ended[i]]
+    scope.is_freed = redis.call('ZREM', key('slots', scope.name), ended[1]) == 1 or scope.is_freed
+    for rate, limit in pairs(scope.limits) do
+      local units = units_of(rate, ended[3], ended[4], ended[5])
+      if units ~= 0 then correct(scope, rate, limit, ended[2], units) end
+    end
+  end
+end
+
+for _, scope in ipairs(ask.scopes) do
+  scope.state, scope.read = state_of(scope.name)
+  scope.limits, scope.corrections = limits_of(scope.rates, scope.state), {}
+  for name in pairs(scope.limits) do scope.corrections[name] = {} end
+end
+local model = ask.scopes[1]
+for _, ended in ipairs(ask.ended) do
+  local name, verdict, hold, measures = ended[1], ended[6], ended[7], ended[8]
+  if redis.call('ZSCORE', key('slots', model.name), name) then
+    judge(model, name, verdict)
+    if hold == 0 then
+      if measures ~= 0 then measure(model.state, measures) end
+      give_back(ended)
+    end
+  end
+end
+for _, scope in ipairs(ask.scopes) do
+  local state, is_new = scope.state, false
+  for name, corrections in pairs(scope.corrections) do
+    for at, units in pairs(corrections) do
+      local change, had = put(key('log:' .. name, scope.name), at, units)
+      if change ~= 0 then state[name .. ':sum'] = exact((number(state, name .. ':sum') or 0) + change) end
+      is_new = is_new or had == 0 and change > 0
+    end
+  end
+  -- A worker that was told to wait for a call to end hears of it.
+  if scope.is_freed and state.hungry then
+    state.hungry = nil
+    redis.call('PUBLISH', 'waybill:freed', scope.name)
+  end
+  store(scope.name, state, scope.read)
+  keep(scope.name, state, scope.limits, is_new)
 end
 return settled

@@ -1,4 +1,4 @@
-"""LiteLLM's YAML dialect as Pydantic models: what may stand in a catalog file. Our own keys are under `model_info.router`."""
+"""LiteLLM's YAML dialect as Pydantic models: what may stand in a catalog file. Our own keys are under `router`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Place = Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)*$")]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$")]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,127}$")]
+TenantId = Annotated[str, Field(min_length=1, max_length=200)]
 Fallbacks = list[dict[Name, list[Name]]]
+Tries = Annotated[int, Field(ge=0, le=20)]
 
 
 class Section(BaseModel):
@@ -31,7 +33,10 @@ class SimulatedSection(Section):
     latency_ms: Annotated[float, Field(ge=0)] = 0.0
     jitter: Share = 0.0
     failure_rate: Share = 0.0
-    failure: Literal["400", "401", "404", "408", "429", "500", "502", "503", "timeout"] = "500"
+    failure: Literal["400", "401", "404", "408", "429", "500", "502", "503", "timeout", "context", "content_policy"] = (
+        "500"
+    )
+    retry_after_s: Annotated[float, Field(ge=0, le=3600)] | None = None
     output_tokens: Count = 16
     seed: int = 0
 
@@ -50,8 +55,8 @@ class RouterKeys(Section):
     retention_days: Annotated[int, Field(ge=0)] | None = None
     trains_on_data: bool | None = None
     latency_ms_p50: Annotated[float, Field(gt=0)] | None = None
-    burst_s: Annotated[float, Field(ge=0)] | None = None
-    limit_group: str | None = None
+    burst_s: Annotated[float, Field(ge=0, le=60)] | None = None
+    limit_group: Id | None = None
     batch_lane: bool | None = None
     simulated: SimulatedSection | None = None
 
@@ -105,6 +110,36 @@ class ModelEntry(Section):
         return value
 
 
+class RetryPolicy(Section):
+    """Retries by kind of error. LiteLLM's keys: the name of a kind in `ErrorKind`, and `Retries`."""
+
+    BadRequestErrorRetries: Tries | None = None
+    AuthenticationErrorRetries: Tries | None = None
+    TimeoutErrorRetries: Tries | None = None
+    RateLimitErrorRetries: Tries | None = None
+    ContentPolicyViolationErrorRetries: Tries | None = None
+    InternalServerErrorRetries: Tries | None = None
+
+
+class TenantSection(Section):
+    """A tenant's share and caps."""
+
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    max_parallel_requests: Count | None = None
+    rpm: Rate | None = None
+    tpm: Rate | None = None
+    itpm: Rate | None = None
+    otpm: Rate | None = None
+    rpd: Rate | None = None
+    tpd: Rate | None = None
+
+
+class RouterSection(Section):
+    """Our own keys of the whole router. The tenant `*` stands for each tenant that is not named."""
+
+    tenants: dict[TenantId, TenantSection] = {}
+
+
 class RouterSettings(Section):
     routing_strategy: str | None = None
     fallbacks: Fallbacks = []
@@ -113,8 +148,9 @@ class RouterSettings(Section):
     default_fallbacks: list[Name] = []
     allowed_fails: Annotated[int, Field(ge=0)] | None = None
     cooldown_time: Annotated[float, Field(ge=0)] | None = None
-    num_retries: Annotated[int, Field(ge=0, le=20)] = 2
-    retry_policy: dict[str, int] | None = None
+    num_retries: Tries = 2
+    retry_policy: RetryPolicy | None = None
+    router: RouterSection = RouterSection()
 
 
 class CatalogFile(Section):

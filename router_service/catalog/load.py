@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
-import types
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from router_service.catalog.dialect import CatalogFile, ModelEntry, RouterSettings
-from router_service.catalog.models import Catalog, Limits, Model, Places, Provider, Retries, Simulation
+from router_service.catalog.limits import RATES, group_caps, group_differences, tenant
+from router_service.catalog.models import (
+    Breaker,
+    Catalog,
+    ErrorKind,
+    Limits,
+    Model,
+    Places,
+    Provider,
+    Retries,
+    Simulation,
+)
+from router_service.catalog.problems import explain, nearest
 from router_service.errors import CatalogError
-from router_service.jobs.spec import Feature
+from router_service.jobs.spec import Fallback, Feature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -25,9 +35,11 @@ LOCAL_FILE = "kept-in-the-local-file"
 DEFAULT_SLOTS = 100
 DEFAULT_TIMEOUT_S = 600.0
 OPENAI_BASE = "https://api.openai.com/v1"
-NOT_ENFORCED = {
-    "litellm_params": ("rpd", "tpd"),
-    "model_info.router": ("limit_group",),
+DEFAULT_BURST_S = 1.0
+FALLBACKS = {
+    Fallback.GENERAL: "fallbacks",
+    Fallback.CONTEXT_WINDOW: "context_window_fallbacks",
+    Fallback.CONTENT_POLICY: "content_policy_fallbacks",
 }
 NO_EFFECT_ON_MODEL = frozenset(
     {
@@ -38,18 +50,10 @@ NO_EFFECT_ON_MODEL = frozenset(
         "retention_days",
         "trains_on_data",
         "latency_ms_p50",
-        "burst_s",
         "batch_lane",
     }
 )
-NO_EFFECT = (
-    "routing_strategy",
-    "context_window_fallbacks",
-    "content_policy_fallbacks",
-    "allowed_fails",
-    "cooldown_time",
-    "retry_policy",
-)
+NO_EFFECT = ("routing_strategy",)
 
 
 def parse_document(text: str, *, source: str) -> dict[str, Any]:
@@ -71,30 +75,35 @@ def build_catalog(document: Mapping[str, Any], *, source: str) -> Catalog:
     try:
         file = CatalogFile.model_validate(document)
     except ValidationError as error:
-        raise CatalogError(source, [_explain(problem) for problem in error.errors(include_url=False)]) from error
+        raise CatalogError(source, [explain(problem) for problem in error.errors(include_url=False)]) from error
     problems: list[str] = []
     models = tuple(_models(file.model_list, problems))
     names = {model.name for model in models} | {model.id for model in models}
     problems += _unknown_names(file.router_settings, names)
     if problems:
         raise CatalogError(source, problems)
+    settings = file.router_settings
     return Catalog(
         hash=content_hash(document),
         models=models,
-        fallbacks=_merged(file.router_settings.fallbacks),
-        default_fallbacks=tuple(file.router_settings.default_fallbacks),
-        retries=Retries(tries=file.router_settings.num_retries + 1),
+        fallbacks=_fallbacks(settings),
+        default_fallbacks=tuple(settings.default_fallbacks),
+        retries=_retries(settings),
+        breaker=_breaker(settings),
+        groups=group_caps(file),
+        tenants={name: tenant(section) for name, section in settings.router.tenants.items()},
     )
 
 
 def notes(document: Mapping[str, Any]) -> list[str]:
-    """Keys of a valid document that this version reads but does not act on yet."""
+    """What an operator should know of a valid document: keys without effect, limits of a group that differ."""
     settings = document.get("router_settings") or {}
     unused = [f"router_settings.{key}" for key in NO_EFFECT if settings.get(key)]
     for index, entry in enumerate(document["model_list"]):
         keys = ((entry.get("model_info") or {}).get("router") or {}).keys()
         unused += [f"model_list[{index}].model_info.router.{key}" for key in sorted(keys & NO_EFFECT_ON_MODEL)]
-    return [f"{path} has no effect in this version" for path in unused]
+    differences = group_differences(CatalogFile.model_validate(document))
+    return [f"{path} has no effect in this version" for path in unused] + list(differences)
 
 
 def content_hash(document: Mapping[str, Any]) -> str:
@@ -152,15 +161,6 @@ def _models(entries: Sequence[ModelEntry], problems: list[str]) -> Iterator[Mode
         if identity in taken:
             problems.append(f"{path}.model_info.id: {identity!r} is taken by an earlier entry; ids must be unique")
         taken.add(identity)
-        for section, keys in NOT_ENFORCED.items():
-            part: Any = entry
-            for name in section.split("."):
-                part = getattr(part, name)
-            problems += [
-                f"{path}.{section}.{key}: this limit is not enforced by this version, so it is refused; use rpm or tpm"
-                for key in keys
-                if getattr(part, key) is not None
-            ]
         yield from _model(entry, identity, path, problems)
 
 
@@ -195,11 +195,10 @@ def _model(entry: ModelEntry, identity: str, path: str, problems: list[str]) -> 
         api_key=params.api_key,
         limits=Limits(
             slots=params.max_parallel_requests or DEFAULT_SLOTS,
-            rpm=params.rpm,
-            tpm=params.tpm,
-            itpm=params.itpm,
-            otpm=params.otpm,
+            **{rate: getattr(params, rate) for rate in RATES},
+            burst_s=DEFAULT_BURST_S if info.router.burst_s is None else info.router.burst_s,
         ),
+        limit_group=info.router.limit_group,
         timeout_s=params.timeout or DEFAULT_TIMEOUT_S,
         input_cost=info.input_cost_per_token,
         output_cost=info.output_cost_per_token,
@@ -235,51 +234,35 @@ def _places(value: str | list[str]) -> frozenset[str]:
     return frozenset((value,) if isinstance(value, str) else value)
 
 
-def _merged(fallbacks: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(others) for each in fallbacks for name, others in each.items()}
+def _fallbacks(settings: RouterSettings) -> dict[Fallback, dict[str, tuple[str, ...]]]:
+    """The chains that the file names, by kind; a kind without any is left out."""
+    named = {
+        kind: {name: tuple(others) for each in getattr(settings, key) for name, others in each.items()}
+        for kind, key in FALLBACKS.items()
+    }
+    return {kind: chains for kind, chains in named.items() if chains}
+
+
+def _retries(settings: RouterSettings) -> Retries:
+    given = settings.retry_policy.model_dump(exclude_none=True) if settings.retry_policy else {}
+    by_kind = {ErrorKind(key.removesuffix("Retries")): retries for key, retries in given.items()}
+    return Retries(tries=settings.num_retries + 1, by_kind=by_kind)
+
+
+def _breaker(settings: RouterSettings) -> Breaker:
+    standard, fails = Breaker(), settings.allowed_fails
+    return Breaker(
+        allowed_fails=standard.allowed_fails if fails is None else fails,
+        blocking_fails=standard.blocking_fails if fails is None else fails,
+        cooldown_s=standard.cooldown_s if settings.cooldown_time is None else settings.cooldown_time,
+    )
 
 
 def _unknown_names(settings: RouterSettings, names: set[str]) -> Iterator[str]:
-    for key in ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks"):
+    for key in FALLBACKS.values():
         for index, each in enumerate(getattr(settings, key)):
             for name, others in each.items():
                 for wrong in sorted({name, *others} - names):
-                    yield f"router_settings.{key}[{index}].{name}: no model is named {wrong!r}{_nearest(wrong, names)}"
+                    yield f"router_settings.{key}[{index}].{name}: no model is named {wrong!r}{nearest(wrong, names)}"
     for wrong in sorted(set(settings.default_fallbacks) - names):
-        yield f"router_settings.default_fallbacks: no model is named {wrong!r}{_nearest(wrong, names)}"
-
-
-def _explain(problem: Mapping[str, Any]) -> str:
-    location = problem["loc"]
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "(file)"
-    if problem["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_nearest(str(location[-1]), _keys_at(location[:-1]))}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    # An acronym such as URL keeps its capitals.
-    return f"{path}: {message if message[:2].isupper() else message[:1].lower() + message[1:]}"
-
-
-def _nearest(word: str, known: set[str]) -> str:
-    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
-
-
-def _keys_at(location: Sequence[str | int]) -> set[str]:
-    """The keys that the dialect knows at a place of the document."""
-    section: Any = CatalogFile
-    for part in location:
-        if isinstance(part, int):
-            continue
-        section = next(iter(_sections(section.model_fields[part].annotation)), None)
-        if section is None:
-            return set()
-    return set(section.model_fields)
-
-
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        if issubclass(annotation, BaseModel):
-            yield annotation
-        return
-    for argument in get_args(annotation):
-        yield from _sections(argument)
+        yield f"router_settings.default_fallbacks: no model is named {wrong!r}{nearest(wrong, names)}"

@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from router_service.jobs.spec import Fallback
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+ANY_TENANT = "*"
 
 
 class Provider(StrEnum):
@@ -20,17 +24,57 @@ class Provider(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What the provider allows. None: no limit of that kind. Rates are per minute."""
+    """What the provider allows. None: no limit of that kind. Rates are per minute, rpd and tpd per day.
+
+    `burst_s`: how much of a rate may be used at once, as seconds of it.
+    """
 
     slots: int
     rpm: float | None = None
     tpm: float | None = None
     itpm: float | None = None
     otpm: float | None = None
+    rpd: float | None = None
+    tpd: float | None = None
+    burst_s: float = 1.0
 
     @property
     def has_rates(self) -> bool:
-        return any(rate is not None for rate in (self.rpm, self.tpm, self.itpm, self.otpm))
+        return any(rate is not None for rate in (self.rpm, self.tpm, self.itpm, self.otpm, self.rpd, self.tpd))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caps:
+    """What a group of models, a tenant or a batch may use in all. None: no cap of that kind. Units as in Limits."""
+
+    slots: int | None = None
+    rpm: float | None = None
+    tpm: float | None = None
+    itpm: float | None = None
+    otpm: float | None = None
+    rpd: float | None = None
+    tpd: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """A tenant's share where several wait (2.0 gets twice what 1.0 gets), and what it may use in all."""
+
+    weight: float = 1.0
+    caps: Caps = field(default_factory=Caps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breaker:
+    """When a model is left alone for `cooldown_s`. LiteLLM's names and defaults.
+
+    After more than `allowed_fails` failures of late new jobs go to another model where one may do them; after more than
+    `blocking_fails` in a row nothing goes to it. The two are one where an operator named the first.
+    """
+
+    allowed_fails: int = 3
+    blocking_fails: int = 100
+    cooldown_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +87,13 @@ class Places:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulation:
-    """How a simulated model behaves. `failure` is an HTTP status, or `timeout`."""
+    """How a simulated model behaves. `failure` is an HTTP status, `timeout`, `context` or `content_policy`."""
 
     latency_ms: float = 0.0
     jitter: float = 0.0
     failure_rate: float = 0.0
     failure: str = "500"
+    retry_after_s: float | None = None
     output_tokens: int = 16
     seed: int = 0
 
@@ -57,7 +102,8 @@ class Simulation:
 class Model:
     """One deployment: one queue, one set of limits. Several may share a `name` and then share its load.
 
-    Costs are US dollars per token, None where nobody said; `timeout_s` bounds the whole call.
+    Costs are US dollars per token, None where nobody said; `timeout_s` bounds the whole call. Models of one `limit_group`
+    share an account at their provider.
     """
 
     id: str
@@ -67,6 +113,7 @@ class Model:
     api_base: str | None
     api_key: str | None
     limits: Limits
+    limit_group: str | None
     timeout_s: float
     input_cost: float | None
     output_cost: float | None
@@ -88,24 +135,50 @@ class Model:
         return self.quality.get(task, self.quality.get("default"))
 
 
+class ErrorKind(StrEnum):
+    """What went wrong with a call, by LiteLLM's names where it has one: `retry_policy` bounds the retries by them."""
+
+    BAD_REQUEST = "BadRequestError"  # the request is wrong for every model
+    CONTENT_POLICY = "ContentPolicyViolationError"  # the provider refuses the content
+    CONTEXT_WINDOW = "ContextWindowExceededError"  # too long for this model
+    UNSUPPORTED = "UnsupportedParamsError"  # this model does not know a parameter
+    AUTHENTICATION = "AuthenticationError"  # the key is wrong, or may not do this
+    NOT_FOUND = "NotFoundError"  # no such model, no such route
+    BUDGET = "BudgetExceededError"  # the account has no money or quota left
+    RATE_LIMIT = "RateLimitError"  # the provider is busy, or we were too fast
+    TIMEOUT = "TimeoutError"  # no whole answer in time
+    INTERNAL = "InternalServerError"  # 5xx, a broken connection, an answer that is none
+    NOT_CALLED = "NotCalledError"  # this worker could not call the model at all
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """How often a job is tried on one model (first call included) and how long between the tries at the most."""
+    """How often a job is tried on one model (first call included) and how long between the tries at the most.
+
+    `by_kind`: retries after an error of that kind, where the file says so; it goes before `tries`.
+    """
 
     tries: int
     base_s: float = 0.5
     most_s: float = 30.0
+    by_kind: Mapping[ErrorKind, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
-    """All models on offer and what follows a failure. `hash` names this very content."""
+    """All models on offer and what follows a failure. `hash` names this very content.
+
+    `groups`: what the models of a `limit_group` may use together.
+    """
 
     hash: str
     models: tuple[Model, ...]
-    fallbacks: Mapping[str, tuple[str, ...]]
+    fallbacks: Mapping[Fallback, Mapping[str, tuple[str, ...]]]
     default_fallbacks: tuple[str, ...]
     retries: Retries
+    breaker: Breaker = field(default_factory=Breaker)
+    groups: Mapping[str, Caps] = field(default_factory=dict)
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
     by_id: Mapping[str, Model] = field(init=False, repr=False, compare=False)
     by_name: Mapping[str, tuple[Model, ...]] = field(init=False, repr=False, compare=False)
 
@@ -125,7 +198,31 @@ class Catalog:
             return self.by_name[name]
         return (self.by_id[name],) if name in self.by_id else ()
 
-    def chain(self, name: str) -> tuple[tuple[Model, ...], ...]:
-        """The deployments of `name`, then those of each of its fallbacks, in order."""
-        follow = self.fallbacks.get(name, self.default_fallbacks)
+    def tenant(self, tenant_id: str) -> Tenant:
+        """What the file says of this tenant, else of any (`*`), else no caps."""
+        return self.tenants.get(tenant_id) or self.tenants.get(ANY_TENANT) or Tenant()
+
+    def names_chain(self, name: str, kind: Fallback) -> bool:
+        """Whether the file names a chain of this very kind for `name`."""
+        return name in self.fallbacks.get(kind, {})
+
+    def may_pass_refusal(self, model: Model) -> bool:
+        """Whether the file lets a content that `model` refused go on: it begins a chain for that, or stands within one."""
+        return any(
+            not {model.name, model.id}.isdisjoint((name, *others))
+            for name, others in self.fallbacks.get(Fallback.CONTENT_POLICY, {}).items()
+        )
+
+    def chain(self, name: str, kind: Fallback = Fallback.GENERAL) -> tuple[tuple[Model, ...], ...]:
+        """In ranks: the deployments of `name`, then those of each of its fallbacks, in order.
+
+        Where the file names a chain of the kind asked for, `name` itself is left out: what is too long for it, or refused
+        by it, would be so under another of its ids. Without one, a context window is looked for along the general chain; a
+        refused content goes nowhere.
+        """
+        if kind is not Fallback.GENERAL and self.names_chain(name, kind):
+            return ((), *(self.named(other) for other in self.fallbacks[kind][name] if other != name))
+        if kind is Fallback.CONTENT_POLICY:
+            return ((),)
+        follow = self.fallbacks.get(Fallback.GENERAL, {}).get(name, self.default_fallbacks)
         return tuple(self.named(each) for each in (name, *(other for other in follow if other != name)))

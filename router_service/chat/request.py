@@ -18,16 +18,18 @@ ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function
 PART_FEATURES = {"image_url": Feature.VISION, "input_audio": Feature.AUDIO}
 TOKENS_PER_MESSAGE = 4
 TOKENS_PER_IMAGE = 800
+MOST_CHOICES = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatShape:
-    """The measures of one chat request. `tokens_out` is None where the caller set no limit."""
+    """The measures of one chat request. `tokens_out` counts all `choices` (`n`); None where the caller set no limit."""
 
     model: str
     tokens_in: int
     tokens_out: int | None
     features: tuple[str, ...]
+    choices: int = 1
 
 
 def read_chat(body: object, *, path: str = "body") -> ChatShape:
@@ -48,11 +50,13 @@ def read_chat(body: object, *, path: str = "body") -> ChatShape:
         tokens_in += estimate_tokens(str(fields.get("tools") or fields.get("functions")))
     if _wants_schema(fields.get("response_format"), path=f"{path}.response_format"):
         features.add(Feature.JSON_SCHEMA)
+    limit, choices = _read_limit(fields, path=path), _read_choices(fields, path=path)
     return ChatShape(
         model=model,
         tokens_in=tokens_in,
-        tokens_out=_read_limit(fields, path=path),
+        tokens_out=None if limit is None else limit * choices,
         features=tuple(sorted(features)),
+        choices=choices,
     )
 
 
@@ -113,6 +117,15 @@ def _read_limit(fields: Mapping[str, Any], *, path: str) -> int | None:
             )
         return limit
     return None
+
+
+def _read_choices(fields: Mapping[str, Any], *, path: str) -> int:
+    choices = fields.get("n")
+    if choices is None:
+        return 1
+    if isinstance(choices, bool) or not isinstance(choices, int) or not 1 <= choices <= MOST_CHOICES:
+        raise InvalidRequestError(f"{path}.n must be a whole number from 1 to {MOST_CHOICES}", param=f"{path}.n")
+    return choices
 
 
 def _wants_schema(response_format: object, *, path: str) -> bool:

@@ -61,7 +61,7 @@ def status(
     ] = None,
     json: JsonFlag = False,
 ) -> None:
-    """One job, one batch, or without an ID the newest batches and the length of every queue."""
+    """One job, one batch, or without an ID the newest batches, what waits in line, and the length of every queue."""
     with connect(context) as client:
         if id is None:
             _overview(client, as_json=json)
@@ -155,9 +155,9 @@ def _watch_job(client: ApiClient, job_id: str, *, as_json: bool) -> None:
 
 
 def _overview(client: ApiClient, *, as_json: bool) -> None:
-    batches, queues = client.newest_batches(NEWEST), queue_lengths(client.models())
+    batches, queues, line = client.newest_batches(NEWEST), queue_lengths(client.models()), client.queue()
     if as_json:
-        output.print_json({"batches": batches, "queues": queues})
+        output.print_json({"batches": batches, "queues": queues, "line": line})
         return
     output.print_table(
         ("batch", "status", "#jobs", "#completed", "#failed", "created"),
@@ -166,8 +166,14 @@ def _overview(client: ApiClient, *, as_json: bool) -> None:
     )
     output.out_console().print()
     output.print_table(
-        ("deployment", "#queued", "#in flight", "#dead letters"),
-        [(row["deployment"], row["queue"], row["in_flight"], row["dead_letter_queue"]) for row in queues],
+        ("model asked for", "#jobs", "#oldest"),
+        [(row["model"], row["queued"], output.duration(row["oldest_s"])) for row in line["models"]],
+        title="In line" if line["queued"] else "Nothing waits in line",
+    )
+    output.out_console().print()
+    output.print_table(
+        ("deployment", "#waiting", "#in flight", "#dead letters"),
+        [(row["deployment"], row["waiting"], row["in_flight"], row["dead_letter_queue"]) for row in queues],
         title="Queues",
     )
 
@@ -178,6 +184,7 @@ def queue_lengths(models: list[Json]) -> list[Json]:
         deployment["id"]: {
             "deployment": deployment["id"],
             "queue": deployment["queue"],
+            "waiting": deployment["waiting"],
             "in_flight": deployment["in_flight"],
             "dead_letter_queue": deployment["dead_letter_queue"],
         }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -11,16 +13,31 @@ from router_service.cli.session import JsonFlag
 
 app = typer.Typer(no_args_is_help=True, help="Measurements on this machine.")
 
+WorkersOption = Annotated[int, typer.Option("--workers", min=1, help="Provider workers.")]
 
-@app.callback()
-def group() -> None:
-    """Keep `throughput` a name of its own: a lone command would take the group's place."""
+
+class ShapeName(StrEnum):
+    """The loads of `bench limits`; `backlog` only where it is named."""
+
+    RPM = "rpm"
+    TPM = "tpm"
+    SLOTS = "slots"
+    MODELS = "models"
+    MIXED = "mixed"
+    TENANTS = "tenants"
+    BACKLOG = "backlog"
+
+
+DEFAULT_SIZES = [10_000, 100_000, 1_000_000]
+DEFAULT_SHAPES: list[ShapeName] = [shape for shape in ShapeName if shape is not ShapeName.BACKLOG]
+
+EXTRAS = ("bound_because", "first_call_after_s", "completed_after_s", "interactive", "jain", "cpu_ms_per_job")
 
 
 @app.command()
 def throughput(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="How many simulated jobs with no latency.")] = 10_000,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Provider workers.")] = 1,
+    workers: WorkersOption = 1,
     json: JsonFlag = False,
 ) -> None:
     """Jobs per second through the whole stack, and the CPU that each process spent on a job."""
@@ -31,3 +48,122 @@ def throughput(
         output.print_json(report)
         return
     output.print_table(("", "#"), [(name, value) for name, value in report.items()])
+
+
+@app.command()
+def limits(
+    shape: Annotated[
+        list[ShapeName], typer.Option("--shape", help="Which load; may be repeated. Without it all but `backlog`.")
+    ] = DEFAULT_SHAPES,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1, max=3000, help="How long the lower bound of each shape is to be.")
+    ] = 30,
+    workers: WorkersOption = 1,
+    routers: Annotated[int, typer.Option("--routers", min=1, max=2, help="Router workers.")] = 1,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Send a single job every half second beside the batch.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write the use of the limits over time as SVG.")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """How close to a provider's limits the stack runs: makespan / lower bound, as a provider of our own saw it."""
+    from router_service.evaluation import limits as bench  # noqa: PLC0415 brings the whole stack
+    from router_service.evaluation import waits  # noqa: PLC0415 as above
+
+    names = list(dict.fromkeys(str(each) for each in shape if each is not ShapeName.BACKLOG))
+    report = bench.run(shapes=names, seconds=seconds, workers=workers, routers=routers, interactive=interactive)
+    if ShapeName.BACKLOG in shape:
+        report["backlog"] = waits.run(workers=workers, routers=routers)
+    if plot is not None:
+        plot.write_text(_picture(report["shapes"]))
+    if json:
+        output.print_json(report)
+        return
+    _print_shapes(report["shapes"])
+    if "backlog" in report:
+        _print_any("backlog", report["backlog"])
+
+
+@app.command()
+def backlog(
+    size: Annotated[
+        list[int], typer.Option("--size", min=1, help="Queued jobs; may be repeated for a curve.")
+    ] = DEFAULT_SIZES,
+    json: JsonFlag = False,
+) -> None:
+    """What taking, routing and polling cost for each job as the backlog grows."""
+    from router_service.evaluation import backlog as bench  # noqa: PLC0415 brings the whole stack
+
+    report = bench.run(sizes=size)
+    output.print_json(report) if json else _print_any("backlog", report)
+
+
+def _print_shapes(shapes: dict[str, Any]) -> None:
+    from router_service.evaluation.plot import sparkline  # noqa: PLC0415 only here
+
+    columns = ("shape", "#jobs", "#makespan s", "#bound s", "bound by", "#ratio", "#429s", "in flight / cap", "fullest")
+    output.print_table(columns, [_row(name, report) for name, report in shapes.items()])
+    use = [
+        (name, model, limit, sparkline(series))
+        for name, report in shapes.items()
+        for model, used in report["utilisation"].items()
+        for limit, series in used.items()
+    ]
+    output.print_table(
+        ("shape", "model", "limit", "use over time"), use, title="\nFull block: 7/8 of the limit or more"
+    )
+    for name, report in shapes.items():
+        told = [(key, _plain(report[key])) for key in EXTRAS if report[key] is not None]
+        output.print_table(("", ""), told, title=f"\n{name}")
+
+
+def _row(name: str, report: dict[str, Any]) -> tuple[Any, ...]:
+    """`fullest`: the fullest minute that the provider saw, as a part of its limit."""
+    minutes = [windows.get(rate, 0.0) for windows in report["fullest_windows"].values() for rate in ("rpm", "tpm")]
+    return (
+        name,
+        report["jobs"],
+        f"{report['makespan_s']:.2f}",
+        f"{report['bound_s']:.2f}",
+        report["bound_by"],
+        f"{report['ratio']:.3f}",
+        report["provider_429s"],
+        ", ".join(f"{each['most']}/{each['cap']}" for each in report["in_flight"].values()),
+        f"{max(minutes):.1%}" if any(minutes) else "-",
+    )
+
+
+def _plain(value: Any) -> str:
+    """A mapping as words: `key value, key value`."""
+    return ", ".join(f"{key} {_plain(part)}" for key, part in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _print_any(title: str, report: dict[str, Any]) -> None:
+    """Plain values as one table; each list of mappings as one of its own."""
+    tables = {name: value for name, value in report.items() if value and isinstance(value, list)}
+    words = [(name, _plain(value)) for name, value in report.items() if name not in tables]
+    output.print_table(("", ""), words, title=f"\n{title}")
+    for name, rows in tables.items():
+        if all(isinstance(row, dict) for row in rows):
+            columns = list(rows[0])
+            output.print_table(columns, [[row.get(column) for column in columns] for row in rows], title=f"\n{name}")
+        else:
+            output.print_table(("",), [(row,) for row in rows], title=f"\n{name}")
+
+
+def _picture(shapes: dict[str, Any]) -> str:
+    from router_service.evaluation.plot import Panel, svg  # noqa: PLC0415 only here
+
+    return svg(
+        [
+            Panel(
+                title=f"{name}: makespan {report['makespan_s']:.1f} s, bound {report['bound_s']:.1f} s by {report['bound_by']}",
+                series={
+                    f"{model} {limit}": series
+                    for model, used in report["utilisation"].items()
+                    for limit, series in used.items()
+                },
+            )
+            for name, report in shapes.items()
+        ]
+    )

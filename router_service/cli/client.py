@@ -154,17 +154,26 @@ class ApiClient:
     def dead_letter(self, letter_id: str) -> Json:
         return self._get(f"/v1/dead-letters/{_segment(letter_id)}")
 
-    def replay(self, selection: Json) -> int:
-        return int(self._post("/v1/dead-letters/replay", selection)["replayed"])
+    def replay(self, selection: Json) -> Iterator[Json]:
+        """Replay what is selected; one answer for each part of it, where it is much."""
+        return self._parts("/v1/dead-letters/replay", selection)
 
-    def discard(self, selection: Json) -> int:
-        return int(self._post("/v1/dead-letters/discard", selection)["discarded"])
+    def discard(self, selection: Json) -> Iterator[Json]:
+        return self._parts("/v1/dead-letters/discard", selection)
 
     # The service
 
     def models(self) -> list[Json]:
-        found: list[Json] = self._get("/v1/models")["data"]
+        found: list[Json] = self.model_list()["data"]
         return found
+
+    def model_list(self) -> Json:
+        """All models, and beside them what was mended of late."""
+        return self._get("/v1/models")
+
+    def queue(self) -> Json:
+        """What waits in line, in Postgres."""
+        return self._get("/v1/queue")
 
     def probe(self, path: str) -> tuple[int, Json]:
         """Ask once and take any status as an answer. Raises UnavailableError where nobody answers."""
@@ -184,6 +193,15 @@ class ApiClient:
             if not page.get("has_more") or not page["data"]:
                 return
             after = {"after": page.get("last_id") or page["data"][-1]["id"]}
+
+    def _parts(self, path: str, body: Json) -> Iterator[Json]:
+        """Ask until nothing is left. The service's `until` keeps what fails meanwhile from coming round again."""
+        while True:
+            answer = self._post(path, body)
+            yield answer
+            if not answer.get("has_more"):
+                return
+            body = {**body, "until": answer["until"]}
 
     def _get(self, path: str, params: Mapping[str, str | int] | None = None) -> Json:
         # The server may hold a long poll for as long as it was asked to.

@@ -29,7 +29,7 @@ def explain(
         _print_decision(decision)
     if told.get("outlook"):
         _print_outlook(told["outlook"])
-    _print_attempts(told["attempts"])
+    print_attempts(told["attempts"])
     _print_dead_letters(told["dead_letters"])
 
 
@@ -71,7 +71,8 @@ def _candidate_row(candidate: Json, *, chosen: str | None) -> tuple[object, ...]
     )
 
 
-def _print_attempts(attempts: list[Json]) -> None:
+def print_attempts(attempts: list[Json]) -> None:
+    """Calls to providers, one a line."""
     if not attempts:
         return
     output.out_console().print()

@@ -121,6 +121,14 @@ def clock(unix_s: float | None) -> str:
     return "-" if unix_s is None else f"{datetime.fromtimestamp(unix_s, tz=UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
+def duration(seconds: float) -> str:
+    """Seconds below two minutes, then minutes, hours, days."""
+    for unit_s, name in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds / unit_s:.0f} {name}"
+    return f"{seconds:.0f} s"
+
+
 @contextmanager
 def output_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name only when all of it was written; a pipe or device is written directly."""

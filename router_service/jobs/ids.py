@@ -34,6 +34,11 @@ def new_id(*, now_ms: int, random: bytes) -> UUID:
     return UUID(int=value)
 
 
+def accepted_s(value: UUID) -> float:
+    """When this id was made: seconds since 1970, to the millisecond."""
+    return (value.int >> 80) / 1000
+
+
 def public(kind: Kind, value: UUID) -> str:
     return f"{kind}{value.hex}"
 

@@ -22,6 +22,14 @@ class Feature(StrEnum):
     JSON_SCHEMA = "json_schema"
 
 
+class Fallback(StrEnum):
+    """Which chain of fallbacks a job follows."""
+
+    GENERAL = "general"  # from the model asked for; every job begins so
+    CONTEXT_WINDOW = "context_window"  # it was too long for its last model
+    CONTENT_POLICY = "content_policy"  # its last model refused the content
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """One job's constraints. `tokens_in` is an estimate, `tokens_out` the most it may answer."""
@@ -33,21 +41,28 @@ class JobSpec:
     residency: str | None = None
     quality: float | None = None
     excluded: tuple[str, ...] = ()
+    fallback: Fallback = Fallback.GENERAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutableJob:
-    """A queued job that the router has taken: who it is and what it asks for."""
+    """A queued job that the router has taken: who it is and what it asks for.
+
+    `left_s`: seconds to its deadline, if any; `tried`: the model on which it has failed and has tries left.
+    """
 
     id: UUID
     epoch: int
     spec: JobSpec
+    left_s: float | None = None
+    tried: str | None = None
 
 
-def lane_of(spec: JobSpec, *, tenant_id: str) -> int:
+def lane_of(spec: JobSpec, *, tenant_id: str, interactive: bool = True) -> int:
     """The lane of a job: jobs of one tenant that compete for the same models. A signed 64-bit hash.
 
-    The router takes jobs lane by lane, so that a backlog for a busy model does not hide work for an idle one.
+    The router takes jobs lane by lane, so that a backlog for a busy model does not hide work for an idle one. A lane below 0
+    is of jobs that somebody waits for, one from 0 on of a batch's: so the router finds the former without a look at the latter.
     """
     parts = (
         tenant_id,
@@ -56,6 +71,8 @@ def lane_of(spec: JobSpec, *, tenant_id: str) -> int:
         spec.residency or "",
         repr(spec.quality),
         *sorted(spec.excluded),
+        spec.fallback,
     )
     digest = blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big", signed=True)
+    number = int.from_bytes(digest, "big") >> 1
+    return ~number if interactive else number

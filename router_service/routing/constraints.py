@@ -1,6 +1,7 @@
 """Hard constraints, one function each: a Rejection with the reason and the value that bound, or None.
 
-Unknown is not eligible: a model that does not say where it computes is out where a residency is asked for.
+Unknown is not eligible: a model that does not say where it computes is out where a residency is asked for. `hindrance` is
+apart from them: it speaks of a model's state at this moment.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router_service.catalog.models import Model
-    from router_service.jobs.spec import JobSpec
+    from router_service.jobs.spec import JobSpec, RoutableJob
+    from router_service.routing.policy import Counters
+
+BREAKER = "breaker"
+DEADLINE = "deadline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +78,17 @@ CONSTRAINTS: tuple[Callable[[JobSpec, Model], Rejection | None], ...] = (
     fits_output,
     good_enough,
 )
+
+
+def hindrance(job: RoutableJob, counters: Counters | None) -> Rejection | None:
+    """What keeps a model that may do the job from doing it now: too slow for its deadline, or its breaker lets nothing through.
+
+    The deadline first: what is too slow once the breaker has closed is not worth waiting for.
+    """
+    if counters is None:
+        return None
+    if job.left_s is not None and counters.latency_s is not None:
+        needed_s = max(counters.wait_s, counters.broken_s) + counters.latency_s
+        if job.left_s < needed_s:
+            return Rejection(reason=DEADLINE, bound=needed_s)
+    return Rejection(reason=BREAKER, bound=counters.broken_s) if counters.broken_s > 0 else None

@@ -39,15 +39,20 @@ def _hash(policy: RoutingPolicy) -> str:
 class Counters:
     """A model's live state as one snapshot saw it.
 
-    `wait_s`: how long until it can start another call; `room`: how many it can start now; `slots_short`: what it waits for
-    is that a call ends, and `wait_s` is a guess.
+    `waiting`: jobs in its queue; `wait_s`: how long until it can start another call; `room`: how many more its queue takes, and
+    `held_by` why that is none (paused, breaker, slots, rpm, ...). `broken_s`: above 0 while its breaker lets nothing through;
+    `is_failing`: too many of its last calls failed; `latency_s`: what a call takes, None where nobody knows.
     """
 
     in_flight: int
     wait_s: float
     paused_s: float
     room: int
-    slots_short: bool
+    waiting: int = 0
+    broken_s: float = 0.0
+    latency_s: float | None = None
+    held_by: str | None = None
+    is_failing: bool = False
 
 
 def expected_tokens_out(asked: int | None, model: Model, policy: RoutingPolicy) -> int:

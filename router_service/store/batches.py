@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from router_service.store.session import Session
 
 
-async def insert(
+async def insert(  # noqa: PLR0913 (a column each)
     session: Session,
     *,
     batch_id: UUID,
@@ -25,8 +25,9 @@ async def insert(
     completion_window: str,
     window_s: float,
     metadata: Mapping[str, str] | None,
+    max_parallel_requests: int | None = None,
 ) -> datetime:
-    """A batch in progress, as yet without jobs. When it expires."""
+    """A batch in progress, as yet without jobs. When it expires. No cap on its calls at a time where none is given."""
     row = await session.row(
         "batch_insert",
         id=batch_id,
@@ -36,6 +37,7 @@ async def insert(
         completion_window=completion_window,
         window_s=window_s,
         metadata=json.dumps(metadata) if metadata is not None else None,
+        max_parallel_requests=max_parallel_requests,
     )
     assert row is not None, "an INSERT without a condition returns its row"  # noqa: S101
     expires_at: datetime = row.expires_at

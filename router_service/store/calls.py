@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from router_service.jobs.spec import Fallback
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -19,9 +21,15 @@ Ticket = tuple[UUID, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A call that this worker may make now. `left_s` is the time to the job's deadline, None without one."""
+    """A call that this worker may make. `left_s` is the time to the job's deadline, None without one.
+
+    `batch_slots`: how many calls of its batch may be made at a time, None for any number.
+    """
 
     id: UUID
+    tenant_id: str
+    batch_id: UUID | None
+    batch_slots: int | None
     epoch: int
     attempt: int
     tries: int
@@ -34,7 +42,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """How a call ended and what becomes of its job. `body` is stored as the job's one result where the state is terminal."""
+    """How a call ended and what becomes of its job. `body` is stored as the job's one result where the state is terminal.
+
+    `began_ago_s` and `ended_ago_s`: how long before this is written the call was made and ended; None where none was made.
+    Tokens are None where the provider did not count them.
+    """
 
     id: UUID
     attempt: int
@@ -46,9 +58,12 @@ class Finish:
     delay_s: float = 0.0
     counted: bool = False
     body: str | None = None
-    tokens_in: int = 0
-    tokens_out: int = 0
+    tokens_in: int | None = None
+    tokens_out: int | None = None
     cost_usd: float | None = None
+    fallback: Fallback = Fallback.GENERAL
+    began_ago_s: float | None = None
+    ended_ago_s: float = 0.0
 
 
 class Fate(StrEnum):
@@ -65,6 +80,9 @@ async def claim(session: Session, tickets: Iterable[Ticket], *, worker: str, lea
     return [
         Claim(
             id=row.id,
+            tenant_id=row.tenant_id,
+            batch_id=row.batch_id,
+            batch_slots=row.batch_slots,
             epoch=row.epoch,
             attempt=row.attempt,
             tries=row.tries,
@@ -96,11 +114,15 @@ async def finish(session: Session, finishes: Sequence[Finish]) -> dict[tuple[UUI
                 "tokens_in": each.tokens_in,
                 "tokens_out": each.tokens_out,
                 "cost_usd": each.cost_usd,
+                "fallback": each.fallback,
+                "began_ago_s": each.began_ago_s,
+                "ended_ago_s": each.ended_ago_s,
             }
             for each in sorted(finishes, key=lambda each: each.id)
         ]
     )
-    return {(row.id, row.attempt): Fate(row.fate) for row in await session.rows("job_finish", rows=rows)}
+    found = await session.rows("job_finish", rows=rows, ids=sorted({each.id for each in finishes}))
+    return {(row.id, row.attempt): Fate(row.fate) for row in found}
 
 
 async def renew(session: Session, calls: Iterable[tuple[UUID, int]], *, lease_s: float) -> set[tuple[UUID, int]]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from router_service.jobs import ids
+from router_service.jobs.ranks import rank_of
 from router_service.jobs.spec import lane_of
 from router_service.jobs.states import TERMINAL, JobState
 
@@ -19,9 +21,11 @@ if TYPE_CHECKING:
     from router_service.jobs.spec import JobSpec
     from router_service.store.session import Session
 
+MOST_LANES = 10_000  # that a look at the line goes over
+MOST_COUNTED = 20_000  # rows that it counts one by one
 COPY_JOBS = (
     "COPY jobs (id, tenant_id, batch_id, line, custom_id, endpoint, model, lane, priority, tokens_in, tokens_out,"
-    " features, residency, quality, deadline, metadata) FROM STDIN"
+    " features, residency, quality, deadline, metadata, rank, fallback) FROM STDIN"
 )
 COPY_INPUTS = "COPY job_inputs (job_id, body) FROM STDIN"
 
@@ -41,6 +45,14 @@ class NewJob:
     batch_id: UUID | None = None
     line: int | None = None
     custom_id: str | None = None
+
+
+class Depth(NamedTuple):
+    """How many jobs are in a state for a model."""
+
+    state: str
+    model: str
+    jobs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +111,19 @@ async def explain(session: Session, job_id: UUID) -> Row[Any]:
     return row
 
 
-async def live_depths(session: Session) -> Sequence[Row[Any]]:
-    """Live jobs as rows of (state, model, jobs)."""
-    return await session.rows("queue_depths")
+async def live_depths(session: Session) -> Sequence[Depth]:
+    """Live jobs by state and model; what is queued by the model asked for, as `oldest_queued` counts it."""
+    beyond = [Depth(row.state, row.model, row.jobs) for row in await session.rows("queue_depths")]
+    return [*(Depth(JobState.QUEUED, row.model, row.jobs) for row in await oldest_queued(session)), *beyond]
+
+
+async def oldest_queued(session: Session) -> Sequence[Row[Any]]:
+    """What waits in line as rows of (model asked for, jobs, age_s): how many, and how long the next of a lane has waited.
+
+    The number is exact up to MOST_COUNTED in all. Beyond, what was not counted is an estimate of some per cent, which may be
+    shared out wrongly among models.
+    """
+    return await session.rows("queue_waiting", most=MOST_COUNTED, most_lanes=MOST_LANES)
 
 
 def moved(row: Row[Any]) -> Moved:
@@ -118,7 +140,7 @@ def _row(job: NewJob) -> tuple[Any, ...]:
         job.custom_id,
         job.endpoint,
         spec.model,
-        lane_of(spec, tenant_id=job.tenant_id),
+        lane_of(spec, tenant_id=job.tenant_id, interactive=job.batch_id is None),
         job.priority,
         spec.tokens_in,
         spec.tokens_out,
@@ -127,4 +149,6 @@ def _row(job: NewJob) -> tuple[Any, ...]:
         spec.quality,
         job.deadline,
         json.dumps(job.metadata) if job.metadata else None,
+        rank_of(accepted_s=ids.accepted_s(job.id), deadline=job.deadline, priority=job.priority),
+        spec.fallback,
     )

@@ -25,14 +25,19 @@ class RunningLease:
     job_id: UUID
     epoch: int
     model_id: str
+    tenant_id: str
+    batch_id: UUID | None
+    batch_slots: int | None
     left_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenOfLate:
-    """What a model was given within some seconds."""
+    """What a model was given of a tenant, about so long ago."""
 
     model_id: str
+    tenant_id: str
+    ago_s: float
     requests: int
     tokens_in: int
     tokens_out: int
@@ -77,15 +82,32 @@ async def unticketed(session: Session) -> int:
 
 
 async def running_leases(session: Session) -> Sequence[RunningLease]:
-    rows = await session.rows("running_leases")
-    return [RunningLease(job_id=row.id, epoch=row.epoch, model_id=row.model_id, left_s=row.left_s) for row in rows]
-
-
-async def given_of_late(session: Session, *, within_s: float) -> Sequence[GivenOfLate]:
-    """Calls begun within the last so many seconds, and their tokens, by model."""
     return [
-        GivenOfLate(model_id=row.model_id, requests=row.requests, tokens_in=row.tokens_in, tokens_out=row.tokens_out)
-        for row in await session.rows("given_of_late", within_s=within_s)
+        RunningLease(
+            job_id=row.id,
+            epoch=row.epoch,
+            model_id=row.model_id,
+            tenant_id=row.tenant_id,
+            batch_id=row.batch_id,
+            batch_slots=row.batch_slots,
+            left_s=row.left_s,
+        )
+        for row in await session.rows("running_leases")
+    ]
+
+
+async def given_of_late(session: Session, *, within_s: float, grain_s: float) -> Sequence[GivenOfLate]:
+    """Calls begun within the last so many seconds, and their tokens, by model, tenant and age (rounded down to `grain_s`)."""
+    return [
+        GivenOfLate(
+            model_id=row.model_id,
+            tenant_id=row.tenant_id,
+            ago_s=row.ago_s,
+            requests=row.requests,
+            tokens_in=row.tokens_in,
+            tokens_out=row.tokens_out,
+        )
+        for row in await session.rows("given_of_late", within_s=within_s, grain_s=grain_s)
     ]
 
 

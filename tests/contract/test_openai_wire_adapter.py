@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
+from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Seen, Throttled
 from tests.support.catalogs import model_of
 from tests.support.hostile import hostile, reply
 from workers.providers import openai_wire
@@ -216,6 +216,39 @@ async def test_a_status_arrives_as_its_outcome(adapter: OpenAIWireAdapter, raw: 
     assert outcome.code == expected.code  # type: ignore[union-attr]
     if isinstance(outcome, Throttled) and isinstance(expected, Throttled):
         assert outcome.retry_after_s == expected.retry_after_s
+
+
+@pytest.mark.parametrize(
+    ("raw", "seen"),
+    [
+        (reply(200, GOOD, "X-RateLimit-Limit-Requests: 60"), Seen(rpm=60)),
+        (reply(429, b"{}", "anthropic-ratelimit-input-tokens-limit: 900"), Seen(itpm=900)),
+        (
+            reply(
+                500,
+                b"",
+                "x-ratelimit-limit-tokens: 600",
+                "x-ratelimit-remaining-tokens: 0",
+                "x-ratelimit-reset-tokens: 1m",
+            ),
+            Seen(tpm=600, exhausted_s=1.0),
+        ),
+        (reply(200, GOOD, "x-ratelimit-limit-requests: lots", "x-ratelimit-reset-requests: \xff"), None),
+    ],
+)
+async def test_the_limits_in_the_headers_arrive(adapter: OpenAIWireAdapter, raw: bytes, seen: Seen | None) -> None:
+    async with hostile(answering(raw)) as server:
+        assert (await asked(adapter, server)).seen == seen
+
+
+async def test_the_limits_in_the_headers_of_a_body_over_the_cap_arrive_too(
+    adapter: OpenAIWireAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openai_wire, "MOST_BYTES", 10)
+    async with hostile(answering(reply(200, GOOD, "x-ratelimit-limit-requests: 60"))) as server:
+        outcome = await asked(adapter, server)
+    assert isinstance(outcome, Failed)
+    assert outcome.seen == Seen(rpm=60)
 
 
 async def test_a_call_that_is_cut_off_closes_its_connection(adapter: OpenAIWireAdapter) -> None:

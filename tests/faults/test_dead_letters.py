@@ -11,6 +11,7 @@ from tests.faults.conftest import ROUTER_SETTINGS, fault_entries
 from tests.stacks import until
 
 if TYPE_CHECKING:
+    from tests.faults.oracle import OracleProcess
     from tests.stacks import RunningStack
 
 pytestmark = pytest.mark.timeout(180)
@@ -32,7 +33,9 @@ def test_jobs_of_a_failing_model_reach_the_fallback_over_the_dead_letter_queue(s
     assert [(letter["model"], letter["state"]) for letter in told["dead_letters"]] == [("doomed", "rerouted")]
 
 
-def test_parked_jobs_are_listed_and_finish_when_the_model_is_mended_and_they_are_replayed(stack: RunningStack) -> None:
+def test_parked_jobs_are_listed_and_finish_when_the_model_is_mended_and_they_are_replayed(
+    stack: RunningStack, provider: OracleProcess
+) -> None:
     """Every call of `hopeless` fails and it has no fallback. The catalog file is mended, reloaded (SIGHUP), replayed."""
     jobs = [stack.submit("hopeless", f"ship {number}") for number in range(5)]
     ended = [stack.finished(job) for job in jobs]
@@ -42,7 +45,7 @@ def test_parked_jobs_are_listed_and_finish_when_the_model_is_mended_and_they_are
     letters = [json.loads(line) for line in listed.splitlines()]
     assert {letter["job_id"] for letter in letters} == set(jobs)
 
-    stack.write_catalog(*fault_entries(hopeless_fails=0.0), **ROUTER_SETTINGS)
+    stack.write_catalog(*fault_entries(provider, hopeless_fails=0.0), **ROUTER_SETTINGS)
     before = stack.ready()[1]["catalog"]["detail"]
     stack.waybill("reload")
     until(lambda: stack.ready()[1]["catalog"]["detail"] != before, patience_s=15, what="the new catalog is in force")

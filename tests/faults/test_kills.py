@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.conftest import STEADY_SLOTS
-from tests.stacks import custom_ids, lines, peak_of, until
+from tests.faults.conftest import assert_steady_was_spared, work_for
+from tests.stacks import custom_ids, until
 
 if TYPE_CHECKING:
+    from tests.faults.oracle import OracleProcess
     from tests.stacks import RunningStack
 
 pytestmark = pytest.mark.timeout(240)
@@ -22,7 +23,7 @@ VICTIMS = [["router"], ["provider-1", "provider-2"], ["dead-letter"], ["janitor"
 HEALED_WITHIN_S = 90.0
 
 
-def test_batch_survives_the_death_of_every_kind_of_process(stack: RunningStack) -> None:
+def test_batch_survives_the_death_of_every_kind_of_process(stack: RunningStack, provider: OracleProcess) -> None:
     """Kills (-9) each worker, the janitor and the API once, in a seeded order, in the middle of 2,000 jobs.
 
     Both provider workers die at once, so that every call in flight is lost.
@@ -31,7 +32,8 @@ def test_batch_survives_the_death_of_every_kind_of_process(stack: RunningStack) 
     explained; the model's cap holds; no slot stays taken.
     """
     chance = random.Random(SEED)
-    batch = stack.submit_batch(lines([chance.choice(["steady"] * 9 + ["flaky"]) for _ in range(JOBS)]))
+    work = work_for([chance.choice(["steady"] * 9 + ["flaky"]) for _ in range(JOBS)])
+    batch = stack.submit_batch(work.content)
     stack.wait_done(batch, 100)
     for number, victims in enumerate(chance.sample(VICTIMS, len(VICTIMS)), start=1):
         formers = {victim: stack.kill(victim) for victim in victims}
@@ -48,7 +50,7 @@ def test_batch_survives_the_death_of_every_kind_of_process(stack: RunningStack) 
     lost = [attempt for attempt in attempts if attempt["outcome"] == "lost"]
     print(f"{len(attempts)} calls for {JOBS} jobs, {len(lost)} lost with their workers")
     assert lost, "no call was cut off: the kills proved nothing"
-    assert peak_of(attempts, "steady") <= STEADY_SLOTS
+    assert_steady_was_spared(provider, work)
     stack.assert_slots_come_back()
 
 

@@ -258,6 +258,10 @@ async def test_a_wrong_batch_is_refused(api: httpx.AsyncClient, sql: Sql) -> Non
         (good | {"metadata": {"k" * 65: "v"}}, 400, "metadata"),
         (good | {"metadata": {"k": "v" * 513}}, 400, "metadata.k"),
         (good | {"metadata": {"k": "\x00"}}, 400, "metadata"),
+        (good | {"max_parallel_requests": 0}, 400, "max_parallel_requests"),
+        (good | {"max_parallel_requests": 1_000_001}, 400, "max_parallel_requests"),
+        (good | {"max_parallel_requests": "5"}, 400, "max_parallel_requests"),
+        (good | {"max_parallel_requests": True}, 400, "max_parallel_requests"),
     ):
         response = await api.post("/v1/batches", json=wrong)
         error = response.json()["error"]
@@ -266,6 +270,16 @@ async def test_a_wrong_batch_is_refused(api: httpx.AsyncClient, sql: Sql) -> Non
     assert await sql.value("SELECT count(*) FROM batches") == 0
     kept = good | {"metadata": {f"{n:064}": "v" * 512 for n in range(16)}}
     assert (await api.post("/v1/batches", json=kept)).json()["metadata"] == kept["metadata"]
+
+
+async def test_a_batch_keeps_the_cap_on_its_calls_at_a_time(api: httpx.AsyncClient, sql: Sql) -> None:
+    content = jsonl(request_line(1))
+    free = await make_batch(api, content)
+    capped = await make_batch(api, content, max_parallel_requests=1_000_000)
+    assert (free["max_parallel_requests"], capped["max_parallel_requests"]) == (None, 1_000_000)
+    shown = (await api.get(f"/v1/batches/{capped['id']}")).json()
+    assert shown["max_parallel_requests"] == 1_000_000
+    assert await sql.value("SELECT max(max_parallel_requests) FROM batches") == 1_000_000
 
 
 async def test_an_output_file_is_no_input(api: httpx.AsyncClient, sql: Sql) -> None:

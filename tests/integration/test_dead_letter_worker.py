@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from router_service.store.session import Database
     from tests.conftest import OpenWorkers
     from tests.support.steps import Sql, Steps
+    from tests.support.workers import Workers
 
 FAILING: dict[str, Any] = {"simulated": {"failure_rate": 1.0, "failure": "401"}}
 
@@ -32,7 +33,7 @@ async def test_jobs_of_a_failing_model_finish_on_its_fallback(
     assert jobs == [{"state": "succeeded", "model_id": "beta", "attempt": 2, "excluded": ["alpha"]}] * 5
     assert {row["state"] for row in await sql.rows("SELECT state FROM dead_letters")} == {"rerouted"}
     reasons = await sql.rows("SELECT DISTINCT epoch, model_id, reason FROM decisions ORDER BY epoch")
-    assert [tuple(row.values()) for row in reasons] == [(1, "alpha", "cheapest_available"), (2, "beta", "fallback")]
+    assert [tuple(row.values()) for row in reasons] == [(1, "alpha", "asked_for"), (2, "beta", "fallback")]
     ended = await sql.one("SELECT succeeded, failed, error_file_id FROM batches WHERE id = %s", batch_id)
     assert ended == {"succeeded": 5, "failed": 0, "error_file_id": None}
     assert (await workers.in_flight("alpha"), await workers.in_flight("beta")) == (0, 0)
@@ -248,3 +249,112 @@ async def test_a_letter_of_a_model_that_left_the_catalog_is_sent_again_to_a_queu
         await workers.dead_letter.settle(message)
     assert await sql.value("SELECT state FROM jobs") != "dead"
     assert await sql.value("SELECT state FROM dead_letters") != "open"
+
+
+CHAINS: dict[str, Any] = {
+    "fallbacks": [{"alpha": ["beta"]}],
+    "context_window_fallbacks": [{"alpha": ["gamma"]}],
+    "content_policy_fallbacks": [{"alpha": ["delta", "epsilon"]}],
+}
+
+
+async def given_up(workers: Workers, sql: Sql, *, kind: str, model_id: str = "alpha") -> None:
+    """The job fails on its model, and its letter is of that kind."""
+    await workers.route()
+    await workers.call(model_id)
+    await sql.rows("UPDATE dead_letters SET fallback = %s WHERE state = 'open'", kind)
+    await workers.settle_dead(model_id)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_id"), [("general", "beta"), ("context_window", "gamma"), ("content_policy", "delta")]
+)
+async def test_a_dead_letter_follows_the_chain_of_its_kind(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, kind: str, model_id: str
+) -> None:
+    names = ("beta", "gamma", "delta", "epsilon")
+    workers = await open_workers(entry("alpha", router=FAILING), *map(entry, names), **CHAINS)
+    await steps.accept(count=1)
+    await given_up(workers, sql, kind=kind)
+    assert await sql.one("SELECT state, fallback, excluded FROM jobs") == {
+        "state": "queued",
+        "fallback": kind,
+        "excluded": ["alpha"],
+    }
+    await workers.work(*names)
+    assert await sql.one("SELECT state, model_id FROM jobs") == {"state": "succeeded", "model_id": model_id}
+    assert await sql.value("SELECT reason FROM decisions ORDER BY epoch DESC LIMIT 1") == "fallback"
+
+
+async def test_a_refused_content_stays_on_its_chain_whatever_fails_next_and_a_replay_begins_anew(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    failing = [entry(name, router=FAILING) for name in ("alpha", "delta", "epsilon")]
+    workers = await open_workers(*failing, entry("beta"), entry("gamma"), **CHAINS)
+    await steps.accept(count=1)
+    await given_up(workers, sql, kind="content_policy")
+    await given_up(workers, sql, kind="general", model_id="delta")
+    assert await sql.one("SELECT state, fallback FROM jobs") == {"state": "queued", "fallback": "content_policy"}
+    await given_up(workers, sql, kind="context_window", model_id="epsilon")
+    assert await sql.one("SELECT state, fallback, excluded FROM jobs") == {
+        "state": "failed",
+        "fallback": "content_policy",
+        "excluded": ["alpha", "delta", "epsilon"],
+    }
+    assert {row["state"] for row in await sql.rows("SELECT state FROM dead_letters WHERE model_id = 'epsilon'")} == {
+        "parked"
+    }
+    async with database.transaction() as session:
+        assert await dead_letters.replay(session, tenant_id=TENANT, selection=Selection(), to_model=None, most=10) == 1
+    assert await sql.one("SELECT fallback, excluded FROM jobs") == {"fallback": "general", "excluded": []}
+    await given_up(workers, sql, kind="general")
+    await workers.work("beta")
+    assert await sql.one("SELECT state, model_id FROM jobs") == {"state": "succeeded", "model_id": "beta"}
+
+
+async def test_a_refused_content_without_a_chain_of_its_own_is_parked(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(entry("alpha", router=FAILING), entry("beta"), default_fallbacks=["beta"])
+    await steps.accept(count=1)
+    await given_up(workers, sql, kind="content_policy")
+    assert await sql.value("SELECT state FROM jobs") == "failed"
+    assert await sql.one("SELECT reason, candidates FROM decisions WHERE model_id IS NULL") == {
+        "reason": "no_eligible_model",
+        "candidates": [],
+    }
+
+
+async def test_a_fallback_for_length_never_leaves_the_jobs_constraints(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    places = {"data_residency": {"inference": "eu", "storage": "eu"}}
+    workers = await open_workers(
+        entry("alpha", router=FAILING | places),
+        entry("beta", router=places),
+        entry("gamma", router={"data_residency": {"inference": "us", "storage": "us"}}),
+        entry("delta", router=places, info={"max_input_tokens": 1}),
+        context_window_fallbacks=[{"alpha": ["gamma", "delta"]}],
+        default_fallbacks=["beta"],
+    )
+    await steps.accept(count=1, residency="eu")
+    await given_up(workers, sql, kind="context_window")
+    assert await sql.value("SELECT state FROM jobs") == "failed"
+    candidates = await sql.value("SELECT candidates FROM decisions ORDER BY epoch DESC LIMIT 1")
+    assert {each["model"]: each["reason"] for each in candidates} == {"gamma": "residency", "delta": "context_window"}
+
+
+async def test_a_content_that_is_refused_with_an_error_fails_with_the_providers_words_and_no_letter(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    refusing = {"simulated": {"failure_rate": 1.0, "failure": "content_policy"}}
+    workers = await open_workers(entry("alpha", router=refusing), entry("beta"), default_fallbacks=["beta"])
+    await steps.accept(count=1)
+    await workers.work("alpha", "beta")
+    assert await sql.one("SELECT state, error_code, attempt FROM jobs") == {
+        "state": "failed",
+        "error_code": "content_policy_violation",
+        "attempt": 1,
+    }
+    assert "content_policy_violation" in await sql.value("SELECT body FROM job_results")
+    assert await sql.rows("SELECT id FROM dead_letters") == []

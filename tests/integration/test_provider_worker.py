@@ -63,7 +63,7 @@ async def routed(workers: Workers, steps: Steps, *, count: int = 1) -> list[obje
     """The messages of jobs that were accepted and routed."""
     await steps.accept(count=count)
     await workers.route()
-    return workers.pull("model.alpha")
+    return workers.messages("model.alpha")
 
 
 async def test_a_job_is_answered_by_the_simulated_model_from_end_to_end(
@@ -101,7 +101,7 @@ async def test_a_ticket_taken_twice_makes_one_call(open_workers: OpenWorkers, st
     provider = always(GOOD)
     workers = await open_workers(entry("alpha"), adapter=provider)
     (message,) = await routed(workers, steps)
-    await asyncio.gather(*(workers.provider.call(message) for _ in range(5)))
+    await asyncio.gather(*(workers.provider.call(*message) for _ in range(5)))
     assert provider.calls == [("alpha", 1)]
     assert await sql.value("SELECT count(*) FROM attempts") == 1
 
@@ -114,8 +114,8 @@ async def test_a_stale_ticket_beside_the_good_one_makes_one_call(
     (old,) = await routed(workers, steps)
     await sql.rows("UPDATE jobs SET state = 'queued', epoch = epoch + 1")
     await workers.route()
-    (new,) = workers.pull("model.alpha")
-    await asyncio.gather(workers.provider.call(old), workers.provider.call(new))
+    (new,) = workers.messages("model.alpha")
+    await asyncio.gather(workers.provider.call(*old), workers.provider.call(*new))
     assert provider.calls == [("alpha", 1)]
 
 
@@ -123,8 +123,8 @@ async def test_a_forged_or_foreign_ticket_makes_no_call(open_workers: OpenWorker
     provider = always(GOOD)
     workers = await open_workers(entry("alpha"), adapter=provider)
     with pytest.raises(ValueError, match="ticket"):
-        await workers.provider.call([["x", 1]])
-    await workers.provider.call(encode([Ticket(job_id=uuid4(), epoch=1)]))
+        await workers.provider.call([["x", 1]], "alpha")
+    await workers.provider.call(encode([Ticket(job_id=uuid4(), epoch=1)]), "alpha")
     assert provider.calls == []
 
 
@@ -134,7 +134,7 @@ async def test_a_throttle_consumes_no_try_and_pauses_the_model(
     provider = always(Throttled(retry_after_s=60.0))
     workers = await open_workers(entry("alpha"), adapter=provider, num_retries=0)
     (message,) = await routed(workers, steps)
-    await workers.provider.call(message)
+    await workers.provider.call(*message)
     job = await sql.one("SELECT * FROM jobs")
     assert (job["state"], job["tries"], job["attempt"]) == ("retry_wait", 0, 1)
     assert await sql.value("SELECT available_at > now() + interval '50 s' FROM jobs")
@@ -149,7 +149,7 @@ async def test_a_failure_is_tried_again_as_often_as_allowed_and_then_dead(
     provider = always(Failed(code="http_500", message="it broke", status_code=500))
     workers = await open_workers(entry("alpha"), adapter=provider, num_retries=1)
     (message,) = await routed(workers, steps)
-    await workers.provider.call(message)
+    await workers.provider.call(*message)
     assert (await sql.one("SELECT state, tries FROM jobs")) == {"state": "retry_wait", "tries": 1}
     await sql.rows("UPDATE jobs SET available_at = now()")
     await workers.janitor.queue_due_retries()
@@ -172,7 +172,7 @@ async def test_a_fatal_outcome_is_not_tried_again(
 ) -> None:
     workers = await open_workers(entry("alpha"), adapter=always(outcome))
     (message,) = await routed(workers, steps)
-    await workers.provider.call(message)
+    await workers.provider.call(*message)
     assert await sql.one("SELECT state, error_code FROM jobs") == {"state": state, "error_code": code}
     assert await workers.in_flight() == 0
 
@@ -183,7 +183,7 @@ async def test_an_adapter_that_raises_does_not_lose_the_job(open_workers: OpenWo
 
     workers = await open_workers(entry("alpha"), adapter=ScriptedProvider(broken))
     (message,) = await routed(workers, steps)
-    await workers.provider.call(message)
+    await workers.provider.call(*message)
     job = await sql.one("SELECT state, error_code, error_message FROM jobs")
     assert (job["state"], job["error_code"]) == ("retry_wait", "adapter_error")
     assert "canary" not in job["error_message"]
@@ -197,7 +197,7 @@ async def test_a_call_is_bounded_by_the_models_timeout_and_by_the_deadline(
     workers = await open_workers(entry("alpha", params={"timeout": 0.05}), adapter=gate.provider)
     (message,) = await routed(workers, steps)
     async with asyncio.timeout(10):
-        await workers.provider.call(message)
+        await workers.provider.call(*message)
     assert (await sql.one("SELECT state, error_code FROM jobs")) == {"state": "retry_wait", "error_code": "timeout"}
 
 
@@ -207,7 +207,7 @@ async def test_a_job_of_a_model_that_left_the_catalog_goes_to_the_dead_letters(
     workers = await open_workers(entry("alpha"))
     await steps.accept(count=1)
     ((job_id, epoch),) = await steps.route(model_id="gone")
-    await workers.provider.call(encode([Ticket(job_id=job_id, epoch=epoch)]))
+    await workers.provider.call(encode([Ticket(job_id=job_id, epoch=epoch)]), "gone")
     assert (await sql.one("SELECT state, error_code FROM jobs")) == {"state": "dead", "error_code": "model_removed"}
 
 
@@ -239,7 +239,7 @@ async def test_draining_gives_calls_back_to_the_queue_uncounted(
     gate = Gate()
     workers = await open_workers(entry("alpha"), adapter=gate.provider)
     messages = await routed(workers, steps, count=3)
-    tasks = [asyncio.create_task(workers.provider.call(message)) for message in messages]
+    tasks = [asyncio.create_task(workers.provider.call(*message)) for message in messages]
     await gate.called(3)
     async with asyncio.timeout(10):
         await workers.provider.drain()
@@ -259,7 +259,7 @@ async def test_a_call_of_a_cancelled_job_is_stopped_at_the_next_renewal(
     gate = Gate()
     workers = await open_workers(entry("alpha"), adapter=gate.provider)
     (message,) = await routed(workers, steps)
-    call = asyncio.create_task(workers.provider.call(message))
+    call = asyncio.create_task(workers.provider.call(*message))
     await gate.called()
     job_id = await sql.value("SELECT id FROM jobs")
     async with database.transaction() as session:
@@ -275,7 +275,7 @@ async def test_renewing_keeps_a_long_call_alive(open_workers: OpenWorkers, steps
     gate = Gate()
     workers = await open_workers(entry("alpha"), adapter=gate.provider)
     (message,) = await routed(workers, steps)
-    call = asyncio.create_task(workers.provider.call(message))
+    call = asyncio.create_task(workers.provider.call(*message))
     await gate.called()
     await sql.rows("UPDATE jobs SET lease_until = now() + interval '10 ms'")
     await workers.provider._renew()
@@ -311,14 +311,14 @@ async def test_a_worker_that_slept_past_its_lease_overwrites_nothing(
     gate = Gate()
     workers = await open_workers(entry("alpha"), adapter=gate.provider)
     (message,) = await routed(workers, steps)
-    late = asyncio.create_task(workers.provider.call(message))
+    late = asyncio.create_task(workers.provider.call(*message))
     await gate.called()
     await sql.rows("UPDATE jobs SET state = 'retry_wait', available_at = now(), lease_until = NULL")
     await sql.rows("UPDATE attempts SET ended_at = now(), outcome = 'lost'")
     await workers.janitor.queue_due_retries()
     await workers.route()
-    (second,) = workers.pull("model.alpha")
-    rescue = asyncio.create_task(workers.provider.call(second))
+    (second,) = workers.messages("model.alpha")
+    rescue = asyncio.create_task(workers.provider.call(*second))
     await gate.called(2)
     gate.opened.set()
     await asyncio.gather(late, rescue)
@@ -353,7 +353,7 @@ async def test_a_failure_waits_for_its_backoff_and_gives_its_slot_back_meanwhile
 ) -> None:
     workers = await open_workers(entry("alpha"), adapter=always(Failed(code="http_503", message="no", status_code=503)))
     (message,) = await routed(workers, steps)
-    await workers.provider.call(message)
+    await workers.provider.call(*message)
     row = await sql.one(
         "SELECT extract(epoch FROM j.available_at - a.ended_at)::float8 AS wait_s, a.outcome, a.status_code"
         " FROM jobs j JOIN attempts a ON a.job_id = j.id"
@@ -368,7 +368,7 @@ async def test_a_refusal_keeps_the_providers_own_answer(open_workers: OpenWorker
     refused = Refused(code="bad", message="no", status_code=400, body=body)
     workers = await open_workers(entry("alpha"), adapter=always(refused))
     (message,) = await routed(workers, steps)
-    await workers.provider.call(message)
+    await workers.provider.call(*message)
     assert await sql.one("SELECT body, status_code FROM job_results") == {"body": body, "status_code": 400}
     assert workers.pull("dlq.alpha") == []
     assert await sql.rows("SELECT * FROM dead_letters") == []
@@ -381,7 +381,7 @@ async def test_a_model_that_will_never_do_it_is_given_up_at_once_with_a_ticket_f
     provider = always(ModelUnfit(code=f"http_{status}", message="no", status_code=status))
     workers = await open_workers(entry("alpha"), adapter=provider)
     (message,) = await routed(workers, steps)
-    await workers.provider.call(message)
+    await workers.provider.call(*message)
     job_id = await sql.value("SELECT id FROM jobs WHERE state = 'dead'")
     (letter,) = workers.pull("dlq.alpha")
     assert decode(letter) == [Ticket(job_id=job_id, epoch=1, attempt=1)]
@@ -396,7 +396,7 @@ async def test_a_call_ends_at_its_jobs_deadline_and_the_job_expires(
     (message,) = await routed(workers, steps)
     await sql.rows("UPDATE jobs SET deadline = now() + interval '200 ms'")
     async with asyncio.timeout(10):
-        await workers.provider.call(message)
+        await workers.provider.call(*message)
     assert gate.provider.calls == [("alpha", 1)]
     assert await sql.one("SELECT state, error_code FROM jobs") == {
         "state": "retry_wait",
@@ -414,9 +414,9 @@ async def test_a_ticket_of_a_finished_job_changes_nothing(open_workers: OpenWork
     provider = always(GOOD)
     workers = await open_workers(entry("alpha"), adapter=provider)
     (message,) = await routed(workers, steps)
-    await workers.provider.call(message)
+    await workers.provider.call(*message)
     before = [await sql.rows(f"SELECT * FROM {table}") for table in ("jobs", "job_results", "attempts")]
-    await workers.provider.call(message)
+    await workers.provider.call(*message)
     assert [await sql.rows(f"SELECT * FROM {table}") for table in ("jobs", "job_results", "attempts")] == before
     assert provider.calls == [("alpha", 1)]
     assert await workers.in_flight() == 0
@@ -428,7 +428,7 @@ async def test_the_answer_of_a_job_cancelled_meanwhile_is_paid_for_and_not_store
     gate = Gate()
     workers = await open_workers(entry("alpha", cost=0.5), adapter=gate.provider)
     (message,) = await routed(workers, steps)
-    call = asyncio.create_task(workers.provider.call(message))
+    call = asyncio.create_task(workers.provider.call(*message))
     await gate.called()
     async with database.transaction() as session:
         await jobs.cancel(session, await sql.value("SELECT id FROM jobs"), tenant_id=TENANT)
@@ -448,7 +448,7 @@ async def test_a_renewal_does_not_cut_off_a_finish_that_is_committed_and_not_yet
     (message,) = await routed(workers, steps)
     # Redis takes no writes for a while, so the call stands between its finish and its settlement.
     admin_redis.client_pause(20_000, all=False)
-    call = asyncio.create_task(workers.provider.call(message))
+    call = asyncio.create_task(workers.provider.call(*message))
 
     async def is_dead() -> bool:
         return bool(await sql.value("SELECT state = 'dead' FROM jobs"))
@@ -471,7 +471,7 @@ async def test_renewing_prolongs_the_slot_of_a_call_too(
     gate = Gate()
     workers = await open_workers(entry("alpha"), adapter=gate.provider)
     (message,) = await routed(workers, steps)
-    call = asyncio.create_task(workers.provider.call(message))
+    call = asyncio.create_task(workers.provider.call(*message))
     await gate.called()
     name, slots = reservation((await sql.value("SELECT id FROM jobs")).hex, 1), "waybill:slots:alpha"
     soon_ms = int(await workers.runtime.limiter.now_s() * 1000) + 5_000
@@ -488,7 +488,7 @@ async def test_a_call_claimed_in_the_very_moment_of_the_drain_is_given_back(
     provider = always(GOOD)
     workers = await open_workers(entry("alpha"), adapter=provider)
     (message,) = await routed(workers, steps)
-    call = asyncio.create_task(workers.provider.call(message))
+    call = asyncio.create_task(workers.provider.call(*message))
     async with asyncio.timeout(10):
         while not workers.provider._in_flight:
             await asyncio.sleep(0)  # turn by turn, so that the call's task is there and has not begun
@@ -509,7 +509,7 @@ async def test_a_drain_waits_for_what_ends_in_time(open_workers: OpenWorkers, st
     workers = await open_workers(entry("alpha"), adapter=gate.provider)
     workers.runtime.settings = workers.runtime.settings.model_copy(update={"drain_s": 60.0})
     (message,) = await routed(workers, steps)
-    call = asyncio.create_task(workers.provider.call(message))
+    call = asyncio.create_task(workers.provider.call(*message))
     await gate.called()
     drain = asyncio.create_task(workers.provider.drain())
     gate.opened.set()

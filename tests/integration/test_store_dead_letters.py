@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -195,3 +196,49 @@ async def test_a_poison_job_keeps_its_count_of_lost_leases_on_the_next_model(
     assert await letters.settle([(claim.id, claim.epoch)], to="beta") == 1
     assert await sql.value("SELECT state FROM dead_letters") == "rerouted"
     assert (await sql.job(claim.id))["lost_leases"] == 3, "one more, and it is given up at once"
+
+
+async def test_the_oldest_letters_are_replayed_first(letters: Letters, sql: Sql) -> None:
+    await letters.parked(3)
+    newest, *older = await letters.listed()
+    assert await letters.replay(most=2) == 2
+    assert await sql.state(newest.job_id) == "failed"
+    assert {await sql.state(each.job_id) for each in older} == {"queued"}
+
+
+async def test_two_operators_get_different_letters_and_wait_for_nobody(letters: Letters, database: Database) -> None:
+    await letters.parked(3)
+    async with database.transaction() as session:
+        first = await dead_letters.replay(session, tenant_id=TENANT, selection=Selection(), to_model=None, most=2)
+        assert (first, await letters.discard(), await letters.replay()) == (2, 1, 0)
+    assert sorted(row.state for row in await letters.listed()) == ["discarded", "replayed", "replayed"]
+
+
+async def test_letters_are_chosen_by_job_and_time(letters: Letters, sql: Sql, database: Database) -> None:
+    await letters.parked(3)
+    one, other, *_rest = await letters.listed()
+    await sql.rows("UPDATE dead_letters SET created_at = now() - interval '1 h' WHERE id = %s", one.id)
+    async with database.transaction() as session:
+        count, now = await dead_letters.count_parked(session, tenant_id=TENANT, selection=Selection())
+        of_nobody, _now = await dead_letters.count_parked(session, tenant_id="other", selection=Selection())
+    assert (count, of_nobody) == (3, 0)
+    recently = now - timedelta(minutes=30)
+    assert await letters.replay(job_id=other.job_id, until=recently) == 0
+    assert await letters.replay(until=recently) == 1
+    assert await sql.state(one.job_id) == "queued"
+    assert await letters.discard(since=recently, job_id=other.job_id) == 1
+    assert await letters.discard(since=now + timedelta(minutes=1)) == 0
+
+
+async def test_the_calls_behind_a_letter_end_with_the_one_it_was_given_up_with(
+    letters: Letters, steps: Steps, sql: Sql, database: Database
+) -> None:
+    await letters.parked()
+    await letters.replay()
+    (claim,) = await steps.run_on()
+    await steps.finish(gone_wrong(claim, JobState.DEAD))
+    second, first = await letters.listed()
+    async with database.transaction() as session:
+        behind = [await dead_letters.calls_behind(session, letter) for letter in (first, second)]
+    assert [[call.attempt for call in calls] for calls in behind] == [[1], [1, 2]]
+    assert all(call.latency_ms >= 0 and call.outcome == "failed" for calls in behind for call in calls)

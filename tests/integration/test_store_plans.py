@@ -17,9 +17,25 @@ FINISHED = 20_000
 ID = "018bcfe5-6800-7000-8000-000000000001"
 TICKETS = f"'{json.dumps([{'id': ID, 'epoch': 1, 'attempt': 1}])}'"
 
+TAKE = {
+    "most": "500",
+    "blocked": "'{}'",
+    "first_lane": "NULL",
+    "lanes": "256",
+    "typical_out": "512",
+    "only_urgent": "false",
+}
+WAITING = {"most": "20000", "most_lanes": "10000"}
+QUEUED = 100_000
+TENANTS = 50
+
 # Each statement with one set of values, and the indexes of which it must use one.
 PLANS: list[tuple[str, dict[str, str], set[str]]] = [
-    ("job_take", {"most": "500", "blocked": "'{}'", "first_lane": "0"}, {"jobs_queued"}),
+    ("job_take", TAKE, {"jobs_queued"}),
+    ("job_take", TAKE, {"jobs_held"}),
+    ("job_release", {"most": "1000"}, {"jobs_held"}),
+    ("job_return", {"tickets": TICKETS}, {"jobs_pk", "jobs_routed"}),
+    ("job_expire", {"rows": TICKETS}, {"jobs_pk"}),
     ("job_get", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk", "jobs_listed"}),
     ("job_state", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_pk", "jobs_listed"}),
     (
@@ -36,6 +52,10 @@ PLANS: list[tuple[str, dict[str, str], set[str]]] = [
     ("sweep_unticketed", {}, {"jobs_routed"}),
     ("running_leases", {}, {"jobs_running"}),
     ("batch_ready", {}, {"jobs_batch_live"}),
+    ("batch_get", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_batch_live"}),
+    ("batch_get", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_batch_wrong"}),
+    ("queue_waiting", WAITING, {"jobs_queued"}),
+    ("queue_waiting", WAITING, {"jobs_held"}),
     ("dead_load", {"tickets": TICKETS}, {"jobs_pk", "jobs_dead"}),
 ]
 
@@ -99,11 +119,35 @@ async def test_depths_for_the_metrics_are_counted_by_the_partial_index_of_each_s
     found = nodes(row["QUERY PLAN"][0]["Plan"])
     assert not [node for node in found if node["Node Type"] == "Seq Scan"]
     used = {node["Index Name"] for node in found if "Index Name" in node}
-    assert used == {"jobs_queued", "jobs_routed", "jobs_running", "jobs_retry_wait", "jobs_dead"}
+    assert used == {"jobs_routed", "jobs_running", "jobs_retry_wait", "jobs_dead"}
+
+
+async def test_a_look_at_a_long_line_reads_no_more_than_it_takes(sql: Sql) -> None:
+    """Also before Postgres has any statistics, and with rows at the head that a former look took."""
+    await sql.rows(
+        "INSERT INTO jobs (id, tenant_id, endpoint, model, lane, tokens_in, rank)"
+        " SELECT gen_random_uuid(), 't' || n %% %s, '/', 'alpha', n %% %s, 1, n FROM generate_series(1, %s) n",
+        TENANTS,
+        TENANTS,
+        QUEUED,
+    )
+    for analyzed in (False, True):
+        if analyzed:
+            await sql.rows("ANALYZE jobs")
+        for name, values, most in (("job_take", TAKE, 5_000), ("queue_waiting", WAITING, 45_000)):
+            explain = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {literal(name, values).replace('%', '%%')}"
+            (row,) = await sql.rows(explain)
+            plan = row["QUERY PLAN"][0]["Plan"]
+            assert {node["Index Name"] for node in nodes(plan) if "Index Name" in node} >= {"jobs_queued"}
+            assert not [
+                node for node in nodes(plan) if node["Node Type"] == "Seq Scan" and node["Relation Name"] == "jobs"
+            ]
+            assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < most
 
 
 @pytest.mark.parametrize(
-    "index", ["jobs_queued", "jobs_routed", "jobs_running", "jobs_retry_wait", "jobs_dead", "jobs_deadline"]
+    "index",
+    ["jobs_queued", "jobs_held", "jobs_routed", "jobs_running", "jobs_retry_wait", "jobs_dead", "jobs_deadline"],
 )
 async def test_what_work_is_found_by_holds_no_finished_row(sql: Sql, index: str) -> None:
     where = await sql.value("SELECT indexdef FROM pg_indexes WHERE indexname = %s", index)

@@ -253,6 +253,19 @@ async def test_renewing_prolongs_only_calls_that_are_still_the_workers_own(
     assert await sql.value("SELECT lease_until > now() + interval '90 s' FROM jobs WHERE id = %s", mine.id)
 
 
+async def test_renewing_an_old_call_does_not_prolong_the_lease_of_its_successor(
+    steps: Steps, sql: Sql, database: Database
+) -> None:
+    (late,) = await steps.running(lease_s=-1.0)
+    async with database.transaction() as session:
+        await session.rows("sweep_leases", lease_s=0.0, most=10, poison=3)
+        await session.rows("sweep_due", most=10)
+    (second,) = await steps.run_on(lease_s=1.0)
+    async with database.transaction() as session:
+        assert await calls.renew(session, [(late.id, late.attempt)], lease_s=100.0) == set()
+    assert await sql.value("SELECT lease_until < now() + interval '2 s' FROM jobs WHERE id = %s", second.id)
+
+
 @pytest.mark.parametrize("state", ["queued", "routed", "retry_wait", "dead", "running"])
 async def test_a_live_job_is_cancelled_wherever_it_stands(
     steps: Steps, sql: Sql, database: Database, state: str

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from router_service.catalog.load import build_catalog
+from router_service.errors import CatalogError
 
 if TYPE_CHECKING:
     from router_service.catalog.models import Catalog, Model
@@ -40,3 +43,11 @@ def catalog_of(*entries: dict[str, Any], **router_settings: Any) -> Catalog:
 
 def model_of(name: str = "alpha", **given: Any) -> Model:
     return catalog_of(entry(name, **given)).models[0]
+
+
+def problems_of(wrong: dict[str, Any]) -> tuple[str, ...]:
+    """What is said of a document that is no catalog."""
+    with pytest.raises(CatalogError) as caught:
+        build_catalog(wrong, source="catalog.yaml")
+    assert str(caught.value).startswith("catalog.yaml: ")
+    return caught.value.problems

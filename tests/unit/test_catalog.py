@@ -18,16 +18,15 @@ from router_service.catalog.load import (
     secrets,
     without_secrets,
 )
-from router_service.catalog.models import Limits, Places, Provider, Retries, Simulation
+from router_service.catalog.models import (
+    Limits,
+    Places,
+    Provider,
+    Retries,
+    Simulation,
+)
 from router_service.errors import CatalogError
-from tests.support.catalogs import catalog_of, document, entry, model_of
-
-
-def problems_of(wrong: dict[str, Any]) -> tuple[str, ...]:
-    with pytest.raises(CatalogError) as caught:
-        build_catalog(wrong, source="catalog.yaml")
-    assert str(caught.value).startswith("catalog.yaml: ")
-    return caught.value.problems
+from tests.support.catalogs import catalog_of, document, entry, model_of, problems_of
 
 
 def wrong_entry(path: str, value: object) -> dict[str, Any]:
@@ -66,6 +65,10 @@ def wrong_entry(path: str, value: object) -> dict[str, Any]:
         ("model_info.router.quality", {"default": 1.5}, "less than or equal"),
         ("model_info.router.data_residency", {"inference": "eu"}, "required"),
         ("model_info.router.simulated", {"failure": "418"}, "'400'"),
+        ("litellm_params.rpd", 0, "greater than 0"),
+        ("model_info.router.burst_s", -1, "greater than or equal"),
+        ("model_info.router.burst_s", 61, "less than or equal"),
+        ("model_info.router.limit_group", "a group", "match pattern"),
         ("model_name", "auto", "'auto' is reserved"),
         ("model_name", "a b", "match pattern"),
     ],
@@ -120,12 +123,6 @@ def test_a_file_without_models_is_refused(wrong: dict[str, Any]) -> None:
     assert problems_of(wrong)[0].startswith("model_list")
 
 
-@pytest.mark.parametrize("path", ["litellm_params.rpd", "litellm_params.tpd", "model_info.router.limit_group"])
-def test_a_limit_that_would_not_be_enforced_is_refused(path: str) -> None:
-    (problem,) = problems_of(wrong_entry(path, "g" if path.endswith("group") else 100))
-    assert problem.startswith(f"model_list[0].{path}: this limit is not enforced")
-
-
 def test_an_unknown_provider_is_told_what_a_compatible_server_is_called() -> None:
     (problem,) = problems_of(document(entry("a", model="anthropic/claude")))
     assert problem.startswith("model_list[0].litellm_params.model: no provider 'anthropic'")
@@ -163,9 +160,12 @@ def test_a_fallback_that_nobody_has_is_refused_with_the_nearest_name() -> None:
 
 
 def test_what_is_read_but_has_no_effect_is_told() -> None:
-    given_document = document(cooldown_time=5, num_retries=1)
+    given_document = document(entry("a", router={"languages": ["en"]}), routing_strategy="simple-shuffle")
     build_catalog(given_document, source="x")
-    assert notes(given_document) == ["router_settings.cooldown_time has no effect in this version"]
+    assert notes(given_document) == [
+        "router_settings.routing_strategy has no effect in this version",
+        "model_list[0].model_info.router.languages has no effect in this version",
+    ]
     assert notes(document()) == []
 
 

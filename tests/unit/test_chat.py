@@ -63,6 +63,10 @@ def said(**message: Any) -> dict[str, Any]:
         (body(max_tokens=1.5), "body.max_tokens"),
         (body(max_tokens="9"), "body.max_tokens"),
         (body(max_tokens=10_000_001), "body.max_tokens"),
+        (body(n=0), "body.n"),
+        (body(n=129), "body.n"),
+        (body(n=True), "body.n"),
+        (body(n="2"), "body.n"),
         (body(max_completion_tokens=-1), "body.max_completion_tokens"),
         (body(response_format="json"), "body.response_format"),
         (body(response_format={}), "body.response_format"),
@@ -101,7 +105,7 @@ bodies = st.one_of(
     values,
     st.fixed_dictionaries(
         {"model": st.just("a"), "messages": st.one_of(messages, values)},
-        optional={"tools": values, "max_tokens": values, "response_format": values, "stream": values},
+        optional={"tools": values, "max_tokens": values, "response_format": values, "stream": values, "n": values},
     ),
 )
 
@@ -150,6 +154,9 @@ def test_parts_and_tools_ask_for_features_and_count_tokens() -> None:
         ({"max_completion_tokens": 7, "max_tokens": 5}, 7),
         ({"max_completion_tokens": None, "max_tokens": 5}, 5),
         ({"max_tokens": 10_000_000}, 10_000_000),
+        ({"max_tokens": 5, "n": 3}, 15),
+        ({"max_tokens": 5, "n": None}, 5),
+        ({"n": 3}, None),
     ],
 )
 def test_the_newer_limit_wins(changes: dict[str, Any], limit: int | None) -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_service.jobs.spec import JobSpec, lane_of
+from router_service.jobs.spec import Fallback, JobSpec, lane_of
 
+LANE = 405621675817362564
 SPEC = JobSpec(model="alpha", tokens_in=10, features=("tools",), residency="eu", quality=0.5, excluded=("b", "a"))
 
 
@@ -30,6 +31,8 @@ def test_the_order_of_excluded_models_does_not_change_the_lane() -> None:
         replace(SPEC, quality=0.6),
         replace(SPEC, quality=None),
         replace(SPEC, excluded=("a",)),
+        replace(SPEC, fallback=Fallback.CONTEXT_WINDOW),
+        replace(SPEC, fallback=Fallback.CONTENT_POLICY),
     ],
 )
 def test_what_decides_on_the_models_decides_on_the_lane(other: JobSpec) -> None:
@@ -40,8 +43,17 @@ def test_each_tenant_has_lanes_of_its_own() -> None:
     assert lane_of(SPEC, tenant_id="t") != lane_of(SPEC, tenant_id="u")
 
 
-@given(st.text(max_size=20), st.text("abc", max_size=5))
-def test_a_lane_fits_a_signed_64_bit_column_and_is_the_same_on_every_machine(tenant: str, model: str) -> None:
-    lane = lane_of(replace(SPEC, model=model), tenant_id=tenant)
+@given(st.text(max_size=20), st.text("abc", max_size=5), st.booleans())
+def test_a_lane_fits_a_signed_64_bit_column_and_its_sign_tells_whether_it_is_interactive(
+    tenant: str,
+    model: str,
+    interactive: bool,  # noqa: FBT001 (drawn by Hypothesis)
+) -> None:
+    lane = lane_of(replace(SPEC, model=model), tenant_id=tenant, interactive=interactive)
     assert -(2**63) <= lane < 2**63
-    assert lane == lane_of(replace(SPEC, model=model), tenant_id=tenant)
+    assert (lane < 0) == interactive
+    assert lane == lane_of(replace(SPEC, model=model), tenant_id=tenant, interactive=interactive)
+
+
+def test_a_lane_is_the_same_on_every_machine() -> None:
+    assert lane_of(JobSpec(model="alpha", tokens_in=1), tenant_id="t", interactive=False) == LANE

@@ -54,7 +54,9 @@ def test_every_sentence_of_a_summary_stands_in_the_source(text: str, tier: Tier)
     for sentence in sentences(text):
         assert "".join(sentence.text.split()) in source
         rest = rest.removeprefix(sentence.text).lstrip()
-    assert rest in " ".join(text.split())  # nothing, or the first words of a text without a sentence
+    # Nothing, or the first words of a text without a sentence; a sentence that stands there twice may be left out between.
+    letters = iter(source)
+    assert all(letter in letters for letter in "".join(rest.split()))
 
 
 @pytest.mark.parametrize("tier", list(Tier))

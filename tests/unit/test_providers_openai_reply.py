@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
-from workers.providers.openai_wire import DEFAULT_RETRY_AFTER_S, MOST_RETRY_AFTER_S, read_reply, retry_after_s
+from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Seen, Throttled
+from router_service.policy.replies import DEFAULT_RETRY_AFTER_S
+from workers.providers.openai_wire import MOST_RETRY_AFTER_S, read_reply, retry_after_s
 
 CHOICE = {"index": 0, "message": {"role": "assistant", "content": "ships"}, "finish_reason": "stop"}
 GOOD = {"choices": [CHOICE], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
@@ -112,28 +113,32 @@ def test_an_answer_that_was_cut_within_a_character_is_kept_with_a_replacement() 
 
 
 @pytest.mark.parametrize(
-    "usage",
-    [None, 5, [], {}, {"prompt_tokens": "7"}, {"prompt_tokens": -1}, {"prompt_tokens": 1.5}, {"prompt_tokens": None}],
+    ("usage", "counts"),
+    [
+        (None, (None, None)),
+        (5, (None, None)),
+        ([], (None, None)),
+        ({}, (None, None)),
+        ({"prompt_tokens": "7", "completion_tokens": 3}, (None, 3)),
+        ({"prompt_tokens": -1, "completion_tokens": -1}, (None, None)),
+        ({"prompt_tokens": 1.5}, (None, None)),
+        ({"prompt_tokens": True, "completion_tokens": True}, (None, None)),
+        ({"prompt_tokens": 2**31, "completion_tokens": 10**30}, (None, None)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, (None, None)),
+        ({"prompt_tokens": 7, "completion_tokens": 0}, (7, 0)),
+    ],
 )
-def test_counts_that_are_no_counts_are_zero(usage: object) -> None:
+def test_counts_that_cannot_be_are_no_counts(usage: object, counts: tuple[int | None, int | None]) -> None:
     outcome = read(200, {"choices": [CHOICE], "usage": usage})
     assert isinstance(outcome, Answered)
-    assert (outcome.tokens_in, outcome.tokens_out) == (0, 0)
-
-
-@pytest.mark.parametrize("count", [True, 10**30, 2**31])
-def test_a_count_that_no_column_holds_does_not_pass(count: int) -> None:
-    outcome = read(200, {"choices": [CHOICE], "usage": {"prompt_tokens": count, "completion_tokens": count}})
-    assert isinstance(outcome, Answered)
-    assert 0 <= outcome.tokens_in < 2**31
-    assert 0 <= outcome.tokens_out < 2**31
+    assert (outcome.tokens_in, outcome.tokens_out) == counts
 
 
 @pytest.mark.parametrize(
     ("status", "content", "expected"),
     [
         (400, error("invalid_request_error"), Refused),
-        (413, error("too_large"), Refused),
+        (413, error("too_large"), ModelUnfit),
         (422, error(None), Refused),
         (400, b"<html>", Refused),
         (400, error("context_length_exceeded"), ModelUnfit),
@@ -149,6 +154,9 @@ def test_a_count_that_no_column_holds_does_not_pass(count: int) -> None:
         (429, error("rate_limit_exceeded"), Throttled),
         (429, b"", Throttled),
         (429, error("insufficient_quota"), ModelUnfit),
+        (503, error("overloaded_error"), Throttled),
+        (529, error(None, kind="overloaded_error"), Throttled),
+        (400, error("content_filter"), Refused),
         (408, b"", Failed),
         (409, b"", Failed),
         (500, b"", Failed),
@@ -168,6 +176,65 @@ def test_a_status_decides_who_is_at_fault(status: int, content: object, expected
     outcome = read(status, content)
     assert isinstance(outcome, expected)
     assert getattr(outcome, "status_code", None) == status
+
+
+TOO_LONG = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens."
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "kind"),
+    [
+        (
+            400,
+            {"object": "error", "message": TOO_LONG, "type": "BadRequestError", "code": 400},
+            "ContextWindowExceededError",
+        ),
+        (400, {"error": {"message": TOO_LONG, "type": "BadRequestError", "code": 400}}, "ContextWindowExceededError"),
+        (
+            400,
+            [{"error": {"code": 400, "message": "API key not valid.", "status": "INVALID_ARGUMENT"}}],
+            "AuthenticationError",
+        ),
+        (
+            400,
+            {"error": {"code": "x", "message": "no", "innererror": {"code": "ResponsibleAIPolicyViolation"}}},
+            "ContentPolicyViolationError",
+        ),
+        (200, {"error": {"code": 404, "message": "no"}}, "NotFoundError"),
+        (200, {"error": {"code": "content_filter", "message": "no"}}, "ContentPolicyViolationError"),
+        (200, {"error": {"message": "This violates our content policy"}}, "ContentPolicyViolationError"),
+    ],
+)
+def test_an_error_is_found_in_every_servers_form(status: int, content: object, kind: str) -> None:
+    outcome = read(status, content)
+    assert isinstance(outcome, (Failed, ModelUnfit, Refused))
+    assert outcome.kind == kind
+    assert isinstance(outcome, Refused) == (kind == "ContentPolicyViolationError")
+
+
+def test_an_error_within_a_200_that_names_its_status_is_taken_as_that_status() -> None:
+    outcome = read(200, {"error": {"code": 429, "message": "slow down"}}, retry_after="3")
+    assert isinstance(outcome, Throttled)
+    assert (outcome.retry_after_s, outcome.status_code, outcome.code) == (3.0, 429, "rate_limit_exceeded")
+
+
+@pytest.mark.parametrize("message", [{"content": ""}, {"content": None}, {"content": "I cannot help with that"}, {}])
+def test_an_answered_refusal_is_an_answer(message: dict[str, Any]) -> None:
+    outcome = read(200, {"choices": [{"message": message, "finish_reason": "content_filter"}]})
+    assert isinstance(outcome, Answered)
+
+
+def test_the_limits_that_a_reply_tells_come_with_every_outcome() -> None:
+    for status, content in ((200, GOOD), (400, {}), (401, {}), (429, {}), (500, {}), (302, {})):
+        outcome = read(status, content, x_ratelimit_limit_requests="60")
+        assert outcome.seen == Seen(rpm=60.0)
+        assert read(status, content).seen is None
+
+
+def test_a_failure_that_says_when_to_come_back_is_believed() -> None:
+    outcome = read(500, b"", retry_after="7")
+    assert isinstance(outcome, Failed)
+    assert outcome.retry_after_s == 7.0
 
 
 def test_a_redirect_is_an_unexpected_status() -> None:
@@ -237,7 +304,8 @@ def test_how_long_to_wait(headers: dict[str, str], wait_s: float) -> None:
 
 @given(st.dictionaries(st.sampled_from(["retry-after", "retry-after-ms"]), st.text(max_size=40)))
 def test_whatever_a_header_says_the_wait_is_bounded(headers: dict[str, str]) -> None:
-    assert 0 <= retry_after_s(headers, now_s=NOW_S) <= MOST_RETRY_AFTER_S
+    wait_s = retry_after_s(headers, now_s=NOW_S)
+    assert wait_s is None or 0 <= wait_s <= MOST_RETRY_AFTER_S
 
 
 @given(st.integers(100, 599), st.binary(max_size=60) | st.just(json.dumps(GOOD).encode()))

@@ -47,10 +47,43 @@ async def test_an_answer_is_a_chat_completion_within_the_callers_limit_without_t
         ("500", Failed),
         ("502", Failed),
         ("503", Failed),
+        ("context", ModelUnfit),
+        ("content_policy", Refused),
     ],
 )
 async def test_a_failure_has_the_outcome_of_its_status(failure: str, expected: type) -> None:
     assert isinstance(await asked(failure=failure, failure_rate=1.0), expected)
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        ("400", "BadRequestError"),
+        ("401", "AuthenticationError"),
+        ("404", "NotFoundError"),
+        ("408", "TimeoutError"),
+        ("500", "InternalServerError"),
+        ("context", "ContextWindowExceededError"),
+        ("content_policy", "ContentPolicyViolationError"),
+    ],
+)
+async def test_a_failure_is_of_the_kind_of_a_real_one(failure: str, kind: str) -> None:
+    outcome = await asked(failure=failure, failure_rate=1.0)
+    assert isinstance(outcome, (Failed, ModelUnfit, Refused))
+    assert outcome.kind == kind
+
+
+@pytest.mark.parametrize(("given", "wait_s"), [({}, 1.0), ({"retry_after_s": 0}, 0.0), ({"retry_after_s": 7.5}, 7.5)])
+async def test_a_throttle_asks_to_wait_as_long_as_was_written(given: dict[str, Any], wait_s: float) -> None:
+    outcome = await asked(failure="429", failure_rate=1.0, **given)
+    assert isinstance(outcome, Throttled)
+    assert outcome.retry_after_s == wait_s
+
+
+async def test_several_choices_do_not_make_one_answer_longer_than_was_asked() -> None:
+    outcome = await asked(output_tokens=100, body=json.dumps(json.loads(BODY) | {"n": 3}))
+    assert isinstance(outcome, Answered)
+    assert outcome.tokens_out == 8
 
 
 async def test_a_timeout_waits_until_the_caller_gives_up() -> None:

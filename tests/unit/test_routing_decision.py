@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
+from router_service.jobs.spec import AUTO, Fallback, JobSpec, RoutableJob
 from router_service.routing.constraints import CONSTRAINTS
-from router_service.routing.decision import Decision, route
+from router_service.routing.decision import Decision, Outlook, route
 from router_service.routing.policy import Counters, RoutingPolicy
 from tests.support.catalogs import catalog_of, entry
 
@@ -53,12 +54,12 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
 def catalogs(draw: st.DrawFn) -> Any:
     models = draw(st.lists(entries(), min_size=1, max_size=6))
     names = sorted({model["model_name"] for model in models})
-    follow = draw(st.dictionaries(st.sampled_from(names), st.lists(st.sampled_from(names), max_size=3), max_size=3))
-    return catalog_of(
-        *models,
-        fallbacks=[{name: others} for name, others in follow.items()],
-        default_fallbacks=draw(st.lists(st.sampled_from(names), max_size=2)),
-    )
+    follow = st.dictionaries(st.sampled_from(names), st.lists(st.sampled_from(names), max_size=3), max_size=3)
+    chains = {
+        key: [{name: others} for name, others in draw(follow).items()]
+        for key in ("fallbacks", "context_window_fallbacks", "content_policy_fallbacks")
+    }
+    return catalog_of(*models, **chains, default_fallbacks=draw(st.lists(st.sampled_from(names), max_size=2)))
 
 
 jobs = st.builds(
@@ -74,7 +75,9 @@ jobs = st.builds(
         residency=st.none() | st.sampled_from(PLACES),
         quality=st.none() | st.sampled_from([0.1, 0.5, 0.95]),
         excluded=st.lists(st.sampled_from(NAMES), max_size=2).map(tuple),
+        fallback=st.sampled_from(Fallback),
     ),
+    left_s=st.none() | st.floats(0, 1000),
 )
 counters = st.dictionaries(
     st.sampled_from(NAMES),
@@ -84,7 +87,8 @@ counters = st.dictionaries(
         wait_s=st.floats(0, 1000),
         paused_s=st.floats(0, 10),
         room=st.integers(0, 5),
-        slots_short=st.booleans(),
+        broken_s=st.just(0.0) | st.floats(0, 10),
+        latency_s=st.none() | st.floats(0, 100),
     ),
 )
 
@@ -147,7 +151,8 @@ def test_a_fallback_is_chosen_only_when_every_earlier_rank_is_out(job: RoutableJ
         return
     (rank, *_) = sorted(each.rank for each in decision.candidates if each.model == decision.model_id and each.eligible)
     assert not [each for each in decision.candidates if each.eligible and each.rank < rank]
-    assert decision.reason == ("cheapest_available" if rank == 0 else "fallback")
+    asked = "cheapest_available" if job.spec.model == AUTO else "asked_for"
+    assert decision.reason == (asked if rank == 0 else "fallback")
 
 
 @given(jobs, catalogs(), counters)
@@ -174,8 +179,32 @@ CHEAP_AND_DEAR = catalog_of(entry("cheap", cost=1e-9), entry("dear", cost=2e-9),
 JOB = RoutableJob(id=UUID(int=1), epoch=0, spec=JobSpec(model=AUTO, tokens_in=100, tokens_out=100))
 
 
-def busy(wait_s: float) -> Counters:
-    return Counters(in_flight=0, wait_s=wait_s, paused_s=0.0, room=1, slots_short=False)
+@given(jobs, catalogs(), counters)
+def test_the_outlook_says_why_nothing_was_chosen(job: RoutableJob, catalog: Any, live: Any) -> None:
+    decision = chosen(job, catalog, live)
+    reasons = {each.reason for each in decision.candidates}
+    assert (decision.model_id is not None) == (decision.outlook is Outlook.GO)
+    if decision.outlook is Outlook.WAIT:
+        assert "breaker" in reasons
+    if decision.outlook is Outlook.LATE:
+        assert "deadline" in reasons
+        assert "breaker" not in reasons
+    if decision.outlook is Outlook.NEVER:
+        assert chosen(replace(job, left_s=None), catalog).outlook is Outlook.NEVER
+
+
+@given(jobs, catalogs(), counters)
+def test_a_refused_content_reaches_only_models_of_a_chain_that_the_catalog_names_for_that(
+    job: RoutableJob, catalog: Any, live: Any
+) -> None:
+    refused = replace(job, spec=replace(job.spec, fallback=Fallback.CONTENT_POLICY))
+    chains = catalog.fallbacks.get(Fallback.CONTENT_POLICY, {})
+    named = {model.id for others in chains.values() for other in others for model in catalog.named(other)}
+    assert eligible(chosen(refused, catalog, live)) <= named
+
+
+def busy(wait_s: float, **state: Any) -> Counters:
+    return Counters(in_flight=0, wait_s=wait_s, paused_s=0.0, room=1, **state)
 
 
 def test_the_cheapest_is_chosen_until_waiting_for_it_costs_more_than_it_saves() -> None:
@@ -214,3 +243,126 @@ def test_an_unknown_model_is_told_apart_from_one_that_may_not_be_used() -> None:
 def test_a_policys_hash_names_its_content() -> None:
     assert RoutingPolicy().hash == POLICY.hash
     assert replace(POLICY, wait_usd_per_s=1.0).hash != POLICY.hash
+
+
+CHAINED = catalog_of(
+    *map(entry, ("asked", "next", "long", "longer", "other", "another", "stray")),
+    fallbacks=[{"asked": ["next"]}],
+    context_window_fallbacks=[{"asked": ["long", "longer"]}, {"stray": ["longer"]}],
+    content_policy_fallbacks=[{"asked": ["other", "another"]}, {"next": ["stray"]}],
+)
+
+
+@pytest.mark.parametrize(
+    ("fallback", "excluded", "model"),
+    [
+        ("general", (), "asked"),
+        ("general", ("asked",), "next"),
+        ("general", ("asked", "next"), None),
+        ("context_window", ("asked",), "long"),
+        ("context_window", ("asked", "long"), "longer"),
+        ("context_window", ("asked", "long", "longer"), None),
+        ("content_policy", ("asked",), "other"),
+        ("content_policy", ("asked", "other"), "another"),
+        ("content_policy", ("asked", "other", "another"), None),
+        ("content_policy", ("asked", "next"), "other"),
+    ],
+)
+def test_each_kind_of_failure_follows_its_chain_to_the_end(
+    fallback: str, excluded: tuple[str, ...], model: str | None
+) -> None:
+    spec = JobSpec(model="asked", tokens_in=1, excluded=excluded, fallback=Fallback(fallback))
+    decision = chosen(replace(JOB, spec=spec), CHAINED)
+    assert decision.model_id == model
+    if model not in {"asked", None}:
+        assert decision.reason == "fallback"
+
+
+@pytest.mark.parametrize(
+    ("asked", "fallback", "excluded", "model"),
+    [
+        ("auto", "context_window", ("stray",), "longer"),
+        ("auto", "content_policy", ("next",), "stray"),
+        ("auto", "content_policy", ("next", "stray"), None),
+        ("auto", "content_policy", ("long",), None),
+        ("long", "content_policy", ("long",), None),
+        ("other", "context_window", ("other", "stray"), "longer"),
+    ],
+)
+def test_a_chain_of_the_model_that_gave_up_is_followed_where_the_one_asked_for_has_none(
+    asked: str, fallback: str, excluded: tuple[str, ...], model: str | None
+) -> None:
+    spec = JobSpec(model=asked, tokens_in=1, excluded=excluded, fallback=Fallback(fallback))
+    decision = chosen(replace(JOB, spec=spec), CHAINED)
+    assert decision.model_id == model
+    assert decision.outlook == ("never" if model is None else "go")
+    assert decision.reason == ("no_eligible_model" if model is None else "fallback")
+
+
+def test_what_is_too_long_for_a_model_without_a_chain_goes_along_the_general_one() -> None:
+    catalog = catalog_of(
+        entry("small"), entry("big"), entry("far"), default_fallbacks=["far"], fallbacks=[{"small": ["big"]}]
+    )
+    spec = JobSpec(model="small", tokens_in=1, excluded=("small",), fallback=Fallback.CONTEXT_WINDOW)
+    assert chosen(replace(JOB, spec=spec), catalog).model_id == "big"
+    spec = replace(spec, model="big", excluded=("big",))
+    assert chosen(replace(JOB, spec=spec), catalog).model_id == "far"
+
+
+def test_what_a_model_refused_is_not_shown_to_its_twin() -> None:
+    catalog = catalog_of(entry("twin"), entry("twin"), entry("c"), content_policy_fallbacks=[{"twin": ["c"]}])
+    spec = JobSpec(model="twin", tokens_in=1, excluded=("twin",), fallback=Fallback.CONTENT_POLICY)
+    assert eligible(chosen(replace(JOB, spec=spec), catalog)) == {"c"}
+
+
+TWO = catalog_of(entry("first"), entry("second"), fallbacks=[{"first": ["second"]}])
+ASKED = replace(JOB, spec=JobSpec(model="first", tokens_in=1))
+
+
+def test_an_open_breaker_sends_a_job_to_a_fallback_that_is_free_and_else_it_waits() -> None:
+    broken = busy(0.0, broken_s=4.0)
+    away = chosen(ASKED, TWO, {"first": broken})
+    assert (away.model_id, away.reason, away.outlook) == ("second", "fallback", "go")
+    assert [(each.reason, each.bound) for each in away.candidates] == [("breaker", 4.0), (None, None)]
+    both = chosen(ASKED, TWO, {"first": broken, "second": broken})
+    assert (both.model_id, both.reason, both.outlook) == (None, "breaker", "wait")
+    alone = chosen(replace(ASKED, spec=replace(ASKED.spec, excluded=("second",))), TWO, {"first": broken})
+    assert alone.outlook == "wait"
+
+
+def test_a_broken_model_that_may_not_do_the_job_is_not_waited_for() -> None:
+    spec = replace(ASKED.spec, excluded=("first", "second"))
+    assert chosen(replace(ASKED, spec=spec), TWO, {"first": busy(0.0, broken_s=4.0)}).outlook == "never"
+
+
+@pytest.mark.parametrize(
+    ("left_s", "state", "outlook"),
+    [
+        (None, {"latency_s": 5.0}, "go"),
+        (8.0, {"latency_s": None}, "go"),
+        (8.0, {"latency_s": 5.0}, "go"),
+        (7.0, {"latency_s": 5.0}, "go"),
+        (6.9, {"latency_s": 5.0}, "late"),
+        (8.0, {"latency_s": 5.0, "broken_s": 2.0}, "wait"),
+        (8.0, {"latency_s": 5.0, "broken_s": 4.0}, "late"),
+    ],
+)
+def test_a_job_that_cannot_be_done_in_time_is_told_apart(left_s: float | None, state: Any, outlook: str) -> None:
+    decision = chosen(replace(ASKED, left_s=left_s), catalog_of(entry("first")), {"first": busy(2.0, **state)})
+    assert decision.outlook == outlook
+    if outlook == "late":
+        assert decision.reason == "deadline"
+        assert decision.candidates[0].bound == max(2.0, state.get("broken_s", 0.0)) + 5.0
+
+
+def test_a_job_in_a_hurry_goes_to_a_fallback_that_is_quick_enough() -> None:
+    live = {"first": busy(10.0, latency_s=5.0), "second": busy(0.0, latency_s=5.0)}
+    assert chosen(replace(ASKED, left_s=8.0), TWO, live).model_id == "second"
+    live["second"] = busy(9.0, latency_s=5.0)
+    assert chosen(replace(ASKED, left_s=8.0), TWO, live).outlook == "late"
+
+
+def test_a_model_that_was_asked_for_by_its_id_was_asked_for() -> None:
+    catalog = catalog_of(entry("a", info={"id": "a-1"}))
+    decision = chosen(replace(JOB, spec=replace(JOB.spec, model="a-1")), catalog)
+    assert (decision.model_id, decision.reason) == ("a-1", "asked_for")

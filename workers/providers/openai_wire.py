@@ -12,6 +12,7 @@ import json
 import math
 import re
 import time
+from dataclasses import replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,10 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from pydantic_core import from_json
 
-from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
+from router_service.catalog.models import ErrorKind
+from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome
+from router_service.policy.replies import ErrorReply, kind_of, outcome_of
+from workers.providers.rate_headers import read_limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,15 +35,10 @@ MOST_BYTES = 32_000_000
 MOST_TOKENS = 2**31 - 1  # what the store's columns hold
 CONNECT_S = 10.0
 KEEP_ALIVE_S = 30.0
-DEFAULT_RETRY_AFTER_S = 5.0
 MOST_RETRY_AFTER_S = 3600.0
-MODEL_UNFIT = frozenset({401, 402, 403, 404, 405, 501})
-REQUEST_AT_FAULT = frozenset({400, 413, 422})
 # Identifiers such as rate_limit_exceeded, and nothing that could be a sentence: what a provider calls a code may quote a prompt.
 CODE = re.compile(r"[A-Za-z]{2,40}([_.][a-z0-9]{1,20}){0,6}")
-OTHER_MODEL_MAY = frozenset(
-    {"context_length_exceeded", "model_not_found", "unsupported_parameter", "unsupported_value"}
-)
+REFUSED = "content_filter"  # the finish reason of an answer that the provider withheld
 
 
 class OpenAIWireAdapter:
@@ -68,9 +67,11 @@ class OpenAIWireAdapter:
                 content = await _read(response)
         except (httpx.HTTPError, aiohttp.ClientError) as error:  # the transport does not map all of aiohttp's
             return Failed(code="connection_error", message=f"the call to {model.id} broke: {type(error).__name__}")
+        now_s = time.time()
         if content is None:
-            return Failed(code="answer_too_large", message=f"the answer is over {MOST_BYTES} bytes")
-        return read_reply(response.status_code, response.headers, content, now_s=time.time())
+            seen = read_limits(response.headers, now_s=now_s)
+            return Failed(code="answer_too_large", message=f"the answer is over {MOST_BYTES} bytes", seen=seen)
+        return read_reply(response.status_code, response.headers, content, now_s=now_s)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -98,22 +99,18 @@ async def _read(response: httpx.Response) -> bytes | None:
 
 
 def read_reply(status: int, headers: Mapping[str, str], content: bytes, *, now_s: float) -> Outcome:
-    """Map a reply to its outcome. `now_s` (Unix time) is what a Retry-After date is held against."""
-    if status == 200:
-        return _read_answer(content)
-    code, message = _read_error(content)
-    if status == 429 and code != "insufficient_quota":
-        return Throttled(retry_after_s=retry_after_s(headers, now_s=now_s), message=message)
-    if status in REQUEST_AT_FAULT and code not in OTHER_MODEL_MAY:
-        body = _one_line(content) or json.dumps({"error": {"message": message, "code": code}})
-        return Refused(code=code, message=message, status_code=status, body=body)
-    if status in MODEL_UNFIT or status in REQUEST_AT_FAULT or status == 429:
-        return ModelUnfit(code=code, message=message, status_code=status)
-    return Failed(code=code if status >= 400 else "unexpected_status", message=message, status_code=status)
+    """Map a reply to its outcome. `now_s` (Unix time) is what dates in headers are held against."""
+    outcome = _read_answer(content) if status == 200 else None
+    if outcome is None:
+        outcome = _read_error(status, content, told_s=retry_after_s(headers, now_s=now_s))
+    return replace(outcome, seen=read_limits(headers, now_s=now_s))
 
 
-def retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float:
-    """Seconds to wait, from `retry-after-ms` or `Retry-After` (seconds or a date, RFC 9110, section 10.2.3)."""
+def retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `Retry-After` (seconds or a date, RFC 9110, section 10.2.3).
+
+    None where neither says anything.
+    """
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         value = headers.get(name)
         if value is None:
@@ -127,15 +124,16 @@ def retry_after_s(headers: Mapping[str, str], *, now_s: float) -> float:
                 continue
         if not math.isnan(wait_s):
             return min(max(wait_s, 0.0), MOST_RETRY_AFTER_S)
-    return DEFAULT_RETRY_AFTER_S
+    return None
 
 
-def _read_answer(content: bytes) -> Outcome:
+def _read_answer(content: bytes) -> Outcome | None:
+    """What a reply of status 200 holds; None where it is an error after all."""
     answer = _parse(content)
     if answer is None:
         return Failed(code="bad_answer", message="the answer is not a JSON object", status_code=200)
     if answer.get("error"):
-        return Failed(code="error_in_answer", message="status 200 with an error in the body", status_code=200)
+        return None
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not all(_is_choice(choice) for choice in choices):
         return Failed(code="bad_answer", message="the answer has no whole choice", status_code=200)
@@ -144,38 +142,75 @@ def _read_answer(content: bytes) -> Outcome:
         return Failed(code="bad_answer", message="the answer has numbers that JSON does not have", status_code=200)
     usage = answer.get("usage")
     counts = usage if isinstance(usage, dict) else {}
-    return Answered(
-        body=body, tokens_in=_count(counts.get("prompt_tokens")), tokens_out=_count(counts.get("completion_tokens"))
-    )
+    tokens_in = _count(counts.get("prompt_tokens"), least=1)
+    # A server that counts nothing says 0 of both.
+    tokens_out = _count(counts.get("completion_tokens"), least=1 if tokens_in is None else 0)
+    return Answered(body=body, tokens_in=tokens_in, tokens_out=tokens_out)
 
 
-def _count(value: object) -> int:
-    """A count that can be true; 0 where the provider did not say, or said something that no call can use."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else 0
+def _count(value: object, *, least: int) -> int | None:
+    """A count that can be true; None where the provider did not say, or said something that no call can use."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and least <= value <= MOST_TOKENS else None
 
 
 def _is_choice(choice: object) -> bool:
     if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
         return False
     message = choice["message"]
+    if choice.get("finish_reason") == REFUSED:
+        return True  # a refusal is an answer, with or without words
     return any(message.get(part) for part in ("content", "tool_calls", "function_call", "refusal", "audio"))
 
 
-def _read_error(content: bytes) -> tuple[str, str]:
-    """A stable code and a short message. The provider's own words may quote the prompt, so they are not kept here."""
-    error = (_parse(content) or {}).get("error")
-    error = error if isinstance(error, dict) else {}
-    given = [value for value in (error.get("code"), error.get("type")) if isinstance(value, str)]
-    code = next((value for value in given if CODE.fullmatch(value)), None)
-    return code or "provider_error", f"the provider answered with the error {code or 'it did not name'}"
+def _read_error(status: int, content: bytes, *, told_s: float | None) -> Outcome:
+    """An error's outcome. Its words may quote the prompt: they are looked at, and kept only in the body of a refused request."""
+    error = _error_within(content)
+    inner = error.get("innererror")  # Azure's
+    told = [error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None]
+    given = [value for value in told if isinstance(value, str)]
+    words = error.get("message")
+    reply = ErrorReply(
+        status=_status_within(error) if status == 200 else status,
+        codes=frozenset(value.lower() for value in given),
+        words=words.lower() if isinstance(words, str) else "",
+        retry_after_s=told_s,
+    )
+    code = next((value for value in given if CODE.fullmatch(value)), "provider_error")
+    message = f"the provider answered with the error {'it did not name' if code == 'provider_error' else code}"
+    if reply.status < 400 and kind_of(reply) is ErrorKind.INTERNAL:
+        code = "error_in_answer" if status == 200 else "unexpected_status"
+        message = f"status {status} with an error in the body" if status == 200 else f"status {status} is no answer"
+    body = _one_line(content) or json.dumps({"error": {"message": message, "code": code}})
+    return outcome_of(reply, code=code, message=message, body=body)
+
+
+def _error_within(content: bytes) -> dict[str, Any]:
+    """The error object of a reply: under `error`, or the whole (vLLM), also within a list (Google). Empty where there is none."""
+    whole = _load(content)
+    whole = whole[0] if isinstance(whole, list) and whole else whole
+    if not isinstance(whole, dict):
+        return {}
+    error = whole if whole.get("object") == "error" else whole.get("error")
+    return error if isinstance(error, dict) else {}
+
+
+def _status_within(error: Mapping[str, Any]) -> int:
+    """The status that an error within a 200 names, as OpenRouter's do; 200 where it names none."""
+    status = error.get("code")
+    return status if isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600 else 200
 
 
 def _parse(content: bytes) -> dict[str, Any] | None:
+    value = _load(content)
+    return value if isinstance(value, dict) else None
+
+
+def _load(content: bytes) -> Any:
+    """The JSON value; None where it is none."""
     try:
-        value = json.loads(content)
+        return json.loads(content)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
 
 
 def _one_line(content: bytes) -> str | None:

@@ -12,13 +12,20 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from router_service.chat.request import read_chat
-from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, Refused, Throttled
+from router_service.policy.outcomes import Answered, ModelUnfit, Outcome
+from router_service.policy.replies import ErrorReply, outcome_of
 from workers.providers.base import chat_completion
 
 if TYPE_CHECKING:
     from router_service.catalog.models import Model, Simulation
 
 ENDLESS_S = 86_400.0
+THROTTLE_S = 1.0
+CODES = {
+    "400": "invalid_request_error",
+    "context": "context_length_exceeded",
+    "content_policy": "content_policy_violation",
+}
 
 
 class SimulatedAdapter:
@@ -46,23 +53,23 @@ def _chance(simulation: Simulation, model_id: str, body: str, attempt: int) -> r
 
 
 async def _failure(simulation: Simulation) -> Outcome:
-    if simulation.failure == "timeout":
+    word = simulation.failure
+    if word == "timeout":
         await asyncio.sleep(ENDLESS_S)
-    status = int(simulation.failure) if simulation.failure != "timeout" else 504
-    message = f"simulated failure {simulation.failure}"
-    if status == 429:
-        return Throttled(retry_after_s=1.0, message=message)
-    if status == 400:
-        error = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "simulated"}}
-        return Refused(code="invalid_request_error", message=message, status_code=400, body=json.dumps(error))
-    if status in {401, 404}:
-        return ModelUnfit(code=f"http_{status}", message=message, status_code=status)
-    return Failed(code=f"http_{status}", message=message, status_code=status)
+    status = int(word) if word.isdecimal() else 504 if word == "timeout" else 400
+    wait_s = simulation.retry_after_s
+    if status == 429 and wait_s is None:
+        wait_s = THROTTLE_S
+    code, message = CODES.get(word, f"http_{status}"), f"simulated failure {word}"
+    error = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": code}}
+    reply = ErrorReply(status=status, codes=frozenset({code}), retry_after_s=wait_s)
+    return outcome_of(reply, code=code, message=message, body=json.dumps(error))
 
 
 def _answer(model: Model, simulation: Simulation, body: str, chance: random.Random) -> Outcome:
     shape = read_chat(json.loads(body))
-    wanted = simulation.output_tokens if shape.tokens_out is None else min(simulation.output_tokens, shape.tokens_out)
+    most = simulation.output_tokens if shape.tokens_out is None else shape.tokens_out // shape.choices
+    wanted = min(simulation.output_tokens, most)
     text = " ".join(f"word{chance.randrange(1000)}" for _ in range(wanted))
     answer = chat_completion(
         answer_id=f"chatcmpl-{chance.getrandbits(96):024x}",

@@ -1,10 +1,12 @@
--- One batch of a tenant with its counts: kept ones where it has ended, else counted now.
-SELECT b.*, n.* FROM batches b CROSS JOIN LATERAL (
-  SELECT
-    count(*) FILTER (WHERE state = 'succeeded') AS n_succeeded,
+-- One batch of a tenant with its counts: kept ones where it has ended, else counted now, in the indexes alone: what is live and
+-- what went wrong; the rest has succeeded.
+SELECT b.*, c.*, greatest(0, b.total - c.n_live - c.n_failed - c.n_cancelled - c.n_expired) AS n_succeeded
+FROM batches b CROSS JOIN LATERAL (
+  SELECT (SELECT count(*) FROM jobs j WHERE b.ended_at IS NULL AND j.batch_id = b.id
+      AND j.state IN ('queued', 'routed', 'running', 'retry_wait', 'dead')) AS n_live,
     count(*) FILTER (WHERE state = 'failed') AS n_failed,
     count(*) FILTER (WHERE state = 'cancelled') AS n_cancelled,
     count(*) FILTER (WHERE state = 'expired') AS n_expired
-  FROM jobs j WHERE b.ended_at IS NULL AND j.batch_id = b.id
-) n
+  FROM jobs j WHERE b.ended_at IS NULL AND j.batch_id = b.id AND j.state IN ('failed', 'cancelled', 'expired')
+) c
 WHERE b.id = :id AND b.tenant_id = :tenant_id

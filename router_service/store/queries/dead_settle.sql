@@ -1,10 +1,12 @@
--- Move dead jobs on: DEAD -> QUEUED with one more model excluded, or DEAD -> FAILED, parked for a replay.
+-- Move dead jobs on: DEAD -> QUEUED with one more model excluded and the chain that is followed now, or DEAD -> FAILED,
+-- parked for a replay.
 -- Lost leases stay counted: a job that has had its three is given up at the next one.
 WITH given AS (
   SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (
-    id uuid, epoch integer, state text, lane bigint, excluded json, reason text, policy text, catalog text, candidates json)
+    id uuid, epoch integer, state text, lane bigint, excluded json, fallback text,
+    reason text, policy text, catalog text, candidates json)
 ), moved AS (
-  UPDATE jobs j SET state = g.state, lane = g.lane, tries = 0,
+  UPDATE jobs j SET state = g.state, lane = g.lane, tries = 0, fallback = g.fallback,
     excluded = ARRAY(SELECT json_array_elements_text(g.excluded)),
     finished_at = CASE WHEN g.state = 'failed' THEN now() END
   FROM given g WHERE j.id = g.id AND j.state = 'dead' AND j.epoch = g.epoch

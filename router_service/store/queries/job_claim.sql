@@ -9,11 +9,10 @@ WITH wanted AS (
   UPDATE jobs j SET state = 'running', attempt = j.attempt + 1, worker = :worker, started_at = now(),
     lease_until = now() + make_interval(secs => :lease_s)
   FROM locked l WHERE j.id = l.id
-  RETURNING j.id, j.epoch, j.attempt, j.tries, j.model_id, j.tokens_in, j.tokens_out, j.deadline
+  RETURNING j.id, j.tenant_id, j.batch_id, j.epoch, j.attempt, j.tries, j.model_id, j.tokens_in, j.tokens_out, j.deadline
 ), opened AS (
   INSERT INTO attempts (job_id, attempt, epoch, model_id, worker)
   SELECT id, attempt, epoch, model_id, :worker FROM claimed
 )
-SELECT c.id, c.epoch, c.attempt, c.tries, c.model_id, c.tokens_in, c.tokens_out, i.body,
-  extract(epoch FROM c.deadline - now())::float8 AS left_s
-FROM claimed c JOIN job_inputs i ON i.job_id = c.id
+SELECT c.*, i.body, b.max_parallel_requests AS batch_slots, extract(epoch FROM c.deadline - now())::float8 AS left_s
+FROM claimed c JOIN job_inputs i ON i.job_id = c.id LEFT JOIN batches b ON b.id = c.batch_id

@@ -30,7 +30,8 @@ class LocalAdapter:
             return ModelUnfit(code="unknown_tier", message=f"local/{model.upstream} is not one of {known}")
         request = json.loads(body)
         shape = read_chat(request)
-        document, max_words = document_and_length(request["messages"], max_tokens=shape.tokens_out)
+        most = None if shape.tokens_out is None else shape.tokens_out // shape.choices
+        document, max_words = document_and_length(request["messages"], max_tokens=most)
         if not document.strip():
             return _refused("there is no text to summarize in the user's messages")
         try:

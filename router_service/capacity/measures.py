@@ -1,0 +1,60 @@
+"""What a model's calls were like: moving means that correct estimates of tokens and tell how fast it is.
+
+A tokenizer for each model would be exact and weigh tens of megabytes; an estimate from characters is off by a factor that
+is much the same for all calls of a model and its users. So the factor is learned from what the provider counts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LEAST_FACTOR, MOST_FACTOR = 0.25, 4.0
+MARGIN = 1.1  # one job differs from the mean
+LONGER = 1.5  # an answer without a limit, against the mean answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """Means over a model's last calls; None before the first."""
+
+    estimated_in: float | None = None
+    real_in: float | None = None
+    real_out: float | None = None
+    latency_s: float | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Measures:
+        """From the JSON of the Lua files."""
+        latency_ms = row.get("latency_ms")
+        return cls(
+            estimated_in=row.get("estimated_in"),
+            real_in=row.get("real_in"),
+            real_out=row.get("real_out"),
+            latency_s=None if latency_ms is None else latency_ms / 1000,
+        )
+
+    def tokens_in(self, estimated: int) -> int:
+        """A prompt's tokens, its estimate corrected by how far off the estimates of this model have been."""
+        if not self.real_in or not self.estimated_in:
+            return estimated
+        factor = min(MOST_FACTOR, max(LEAST_FACTOR, self.real_in / self.estimated_in))
+        return max(1, math.ceil(estimated * factor * MARGIN))
+
+    def tokens_out(self, limit: int | None, *, typical: int, most: int | None) -> int:
+        """How long an answer may get: the job's own limit, else somewhat more than this model's mean answer.
+
+        `typical` stands in before the first call, `most` is what the model can write.
+        """
+        if limit is None:
+            limit = typical if not self.real_out else math.ceil(self.real_out * LONGER) + 1
+        return limit if most is None else min(limit, most)
+
+    @property
+    def tokens(self) -> float | None:
+        """A call's tokens, in and out."""
+        return None if self.real_in is None or self.real_out is None else self.real_in + self.real_out

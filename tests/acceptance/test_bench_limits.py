@@ -1,0 +1,69 @@
+"""`waybill bench limits` on a small scale: its numbers are whole and possible. How good they are is no business of a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from router_service.evaluation import waits
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def plot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench") / "use.svg"
+
+
+@pytest.fixture(scope="module")
+def shapes(plot: Path) -> dict[str, Any]:
+    """Two tenants for three seconds, with two routers and single jobs beside them."""
+    words = ["--shape", "tenants", "--seconds", "3", "--routers", "2", "--interactive", "--json", "--plot"]
+    done = subprocess.run(
+        [sys.executable, "-m", "router_service.cli.main", "bench", "limits", *words, str(plot)],
+        env={name: value for name, value in os.environ.items() if not name.startswith("WAYBILL_")},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["shapes"]
+    return found
+
+
+def test_every_job_is_called_once_and_none_is_refused(shapes: dict[str, Any]) -> None:
+    told = shapes["tenants"]
+    assert (told["jobs_without_call"], told["calls_repeated"], told["provider_429s"]) == (0, 0, 0)
+    assert told["interactive"]["sent"] > 0
+    assert told["interactive"]["not_arrived"] == 0
+
+
+def test_nothing_is_faster_than_the_bound(shapes: dict[str, Any]) -> None:
+    assert shapes["tenants"]["ratio"] > 0.99
+    assert set(shapes["tenants"]["cpu_ms_per_job_by_process"]) >= {"router", "router-2", "provider-1"}
+
+
+def test_the_tenants_service_and_the_use_over_time_are_told_and_drawn(shapes: dict[str, Any], plot: Path) -> None:
+    told = shapes["tenants"]
+    assert 0.5 <= told["jain"]["index"] <= 1
+    assert sum(told["utilisation"]["tenants"]["rpm"]) / 6 == pytest.approx(told["jobs"] / 60, rel=0.6)
+    assert plot.read_text().startswith("<svg")
+
+
+def test_waits_beside_a_backlog_are_told_for_both_targets() -> None:
+    told = waits.run(jobs=400, seconds=2)
+    for target in ("other", "shared"):
+        assert told[target]["loaded"]["sent"] >= 5
+        assert told[target]["loaded"]["not_arrived"] == 0
+        assert told[target]["added_ms_p99"] >= told[target]["added_ms_p50"]
+    assert told["in_flight"]["shared"]["most"] <= 40
+    assert told["provider_429s"] == 0

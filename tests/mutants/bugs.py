@@ -1,0 +1,197 @@
+"""The list of seeded bugs: each a promise that is broken in one place, and the test that must notice.
+
+`old` stands in its file exactly once; a test in CI checks that, so that the list does not go stale unnoticed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+QUERIES = "router_service/store/queries"
+JANITOR = "workers/janitor.py"
+SWEEP = "tests/faults/test_failpoints.py::test_fault_heals"
+WAY = "tests/integration/test_store_way.py"
+SWEEPS = "tests/integration/test_store_sweeps.py"
+LETTERS = "tests/integration/test_dead_letter_worker.py"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bug:
+    """One mutation. `also` are further edits where a promise is kept twice in the file; `red` is the test that must fail."""
+
+    name: str
+    why: str
+    file: str
+    old: str
+    new: str
+    red: str
+    also: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def edits(self) -> tuple[tuple[str, str], ...]:
+        return ((self.old, self.new), *self.also)
+
+
+BUGS: tuple[Bug, ...] = (
+    Bug(
+        name="no-lease-sweep",
+        why="a call whose worker died is never taken over: its job is lost",
+        file=JANITOR,
+        old="            (tick_s, self.take_over_leases),\n",
+        new="",
+        red=f"{SWEEP}[provider.after_claim-kill]",
+    ),
+    Bug(
+        name="no-routed-sweep",
+        why="a ticket that was lost is never issued anew",
+        file=JANITOR,
+        old="            (tick_s, self.reissue_tickets),\n",
+        new="",
+        red=f"{SWEEP}[router.after_commit-kill]",
+    ),
+    Bug(
+        name="no-letter-sweep",
+        why="a dead letter whose ticket was lost is never sent again",
+        file=JANITOR,
+        old="            (LOST_LETTER_S / 2, self.resend_dead_letters),\n",
+        new="",
+        red=f"{SWEEP}[provider.before_dead_letter-kill]",
+    ),
+    Bug(
+        name="no-deadline-sweep",
+        why="a job whose deadline has passed waits for ever",
+        file=JANITOR,
+        old="            (tick_s, self.expire),\n",
+        new="",
+        red=f"{SWEEP}[janitor.deadlines-kill]",
+    ),
+    Bug(
+        name="tickets-survive-the-loss-of-redis",
+        why="routed jobs whose tickets went with Redis are not queued again when the counters are rebuilt",
+        file="workers/mending.py",
+        old="requeued = await sweeps.unticketed(session)",
+        new="requeued = 0",
+        red="tests/integration/test_janitor.py",
+    ),
+    Bug(
+        name="late-finish-overwrites",
+        why="the end of a call is not fenced by its attempt: a worker that wakes after its lease ends its successor's call",
+        file=f"{QUERIES}/job_finish.sql",
+        old="  WHERE j.state = 'running' AND j.attempt = g.attempt ORDER BY j.id FOR UPDATE OF j",
+        new="  WHERE j.state = 'running' ORDER BY j.id FOR UPDATE OF j",
+        also=(("WHERE j.id = g.id AND j.attempt = g.attempt\n", "WHERE j.id = g.id\n"),),
+        red=f"{WAY}::test_a_late_finish_does_not_overwrite_a_rescued_job_and_is_recorded",
+    ),
+    Bug(
+        name="claim-of-any-epoch",
+        why="a claim is not fenced by the epoch: a ticket from before a requeue runs the job too",
+        file=f"{QUERIES}/job_claim.sql",
+        old="j.state = 'routed' AND j.epoch = w.epoch AND ",
+        new="j.state = 'routed' AND ",
+        red=f"{WAY}::test_a_claim_of_an_old_epoch_changes_nothing",
+    ),
+    Bug(
+        name="renewal-of-anybodys-lease",
+        why="a renewal is not fenced by the attempt: a worker keeps a lease alive that is another's",
+        file=f"{QUERIES}/job_renew.sql",
+        old="  WHERE j.state = 'running' AND j.attempt = g.attempt ORDER BY",
+        new="  WHERE j.state = 'running' ORDER BY",
+        red=f"{WAY}::test_renewing_an_old_call_does_not_prolong_the_lease_of_its_successor",
+    ),
+    Bug(
+        name="old-tickets-stay-good",
+        why="a job is queued again under its old epoch: the ticket that was late is good once more",
+        file=f"{QUERIES}/sweep_routed.sql",
+        old="state = 'queued', epoch = j.epoch + 1, routed_at",
+        new="state = 'queued', routed_at",
+        red=f"{SWEEPS}::test_a_ticket_that_was_not_taken_is_stale_from_then_on",
+    ),
+    Bug(
+        name="deadline-ignored-at-claim",
+        why="a job is called after its deadline",
+        file=f"{QUERIES}/job_claim.sql",
+        old=" AND (j.deadline IS NULL OR j.deadline > now())",
+        new="",
+        red=f"{WAY}::test_a_job_is_not_claimed_after_its_deadline",
+    ),
+    Bug(
+        name="poison-never-ends",
+        why="a job that kills its workers is tried for ever",
+        file=f"{QUERIES}/sweep_leases.sql",
+        old="state = CASE WHEN j.lost_leases + 1 < :poison",
+        new="state = CASE WHEN j.lost_leases + 1 < :poison + 1000",
+        red=f"{SWEEPS}::test_the_third_lost_lease_is_poison_and_writes_one_dead_letter",
+    ),
+    Bug(
+        name="leases-judged-by-a-database-that-just-woke",
+        why="after a restart of Postgres calls are taken over whose workers could not renew",
+        file=f"{QUERIES}/sweep_leases.sql",
+        old="    AND pg_postmaster_start_time() < now() - make_interval(secs => :lease_s)\n",
+        new="",
+        red=f"{SWEEPS}::test_nothing_is_taken_over_in_the_first_lease_after_the_database_started",
+    ),
+    Bug(
+        name="dead-letter-without-evidence",
+        why="a job that a model gave up on leaves no letter",
+        file=f"{QUERIES}/job_finish.sql",
+        old="WHERE m.state = 'dead'\n",
+        new="WHERE m.state = 'dead' AND false\n",
+        red=f"{WAY}::test_a_dead_letter_is_written_once_however_often_its_finish_is",
+    ),
+    Bug(
+        name="fallback-skips-residency",
+        why="a job that failed once is no longer held to its residency",
+        file="router_service/routing/constraints.py",
+        old="    if spec.residency is None:\n",
+        new="    if spec.residency is None or spec.excluded:\n",
+        red=f"{LETTERS}::test_a_fallback_never_leaves_the_jobs_constraints",
+    ),
+    Bug(
+        name="failed-model-asked-again",
+        why="the model that gave up on a job is asked again",
+        file="router_service/routing/constraints.py",
+        old="    not_excluded,\n",
+        new="",
+        red=f"{LETTERS}::test_a_model_that_gave_up_is_never_asked_again_for_the_same_job",
+    ),
+    Bug(
+        name="throttle-counted-as-a-try",
+        why="a job fails because its model was busy",
+        file="router_service/policy/after.py",
+        old="counted=bound is not None)",
+        new="counted=True)",
+        red="tests/unit/test_policy_after.py::test_a_throttle_never_uses_up_a_try_and_never_comes_back_early",
+    ),
+    Bug(
+        name="backoff-without-jitter",
+        why="all that failed together comes back together",
+        file="router_service/policy/after.py",
+        old="** min(tries, 30)) * jitter)",
+        new="** min(tries, 30)))",
+        red="tests/unit/test_policy_after.py",
+    ),
+    Bug(
+        name="running-job-cannot-be-told-from-a-cancelled-one",
+        why="the answer of a job that was cancelled meanwhile is stored as its result",
+        file=f"{QUERIES}/job_cancel.sql",
+        old="SET state = 'cancelled', attempt = j.attempt + (b.state = 'running')::integer, lease_until = NULL,",
+        new="SET state = CASE b.state WHEN 'running' THEN 'running' ELSE 'cancelled' END, lease_until = j.lease_until,",
+        red=f"{WAY}::test_the_answer_to_a_cancelled_call_is_late_and_stores_no_result",
+    ),
+    Bug(
+        name="batch-ends-twice",
+        why="two janitors write a batch's files twice",
+        file=f"{QUERIES}/batch_ready.sql",
+        old=" FOR UPDATE OF b SKIP LOCKED",
+        new="",
+        red="tests/integration/test_store_batches.py::test_two_janitors_at_once_end_a_batch_once",
+    ),
+    Bug(
+        name="acceptance-before-commit",
+        why="202 is sent for a job whose transaction is thrown away",
+        file="router_service/api/jobs.py",
+        old='        failpoint("api.jobs.before_commit")\n',
+        new="        await (await session.driver()).rollback()\n",
+        red="tests/integration/test_api_jobs.py",
+    ),
+)

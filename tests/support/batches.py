@@ -1,0 +1,33 @@
+"""Batch files as a client writes them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+CHAT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+
+Json = dict[str, Any]
+
+
+def lines(models: Sequence[str], *, prompt: Callable[[int], str] = "Describe harbour {}.".format) -> bytes:
+    """A batch file with one request per model name, custom ids c0, c1, ..."""
+    return b"".join(
+        json.dumps(
+            {
+                "custom_id": f"c{number}",
+                "method": "POST",
+                "url": CHAT,
+                "body": {"model": model, "messages": [{"role": "user", "content": prompt(number)}], "max_tokens": 8},
+            }
+        ).encode()
+        + b"\n"
+        for number, model in enumerate(models)
+    )
+
+
+def custom_ids(count: int) -> list[str]:
+    return [f"c{number}" for number in range(count)]
