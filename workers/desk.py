@@ -37,9 +37,11 @@ GONE = "gone"  # the model has left the catalog
 MOST_ASKED = 200
 CLAIM_S = 0.1  # so long before its start a job is claimed
 BUSY_S = 2.0  # a model that started something so lately has its next jobs claimed before a slot comes free
+LEAST_LOOK_S = 0.02  # less than a grant lies ahead: asking oftener brings nothing
 LOOK_AGAIN_S = 0.5  # where a call must end first and its announcement was lost
 LATE_S = 0.15  # a start that was missed by more is exchanged: the windows' margin covers the rest of the way
 READY_MOST_S = 5.0
+READY_FOR_A_RATE_S = 70.0  # a large job may have to wait until a window has emptied
 WAIT_MOST_S = 10.0
 PATIENCE_S = 1.0
 AGAIN_S = 0.2
@@ -134,6 +136,7 @@ class Desk:
         self._waiting: list[tuple[bool, int, Job]] = []
         self._numbers = itertools.count()
         self._ready: list[Job] = []
+        self._asked: Sequence[Job] = ()
         self._ended: list[Ended] = []
         self._starts = Starts()
         self._target = 1
@@ -156,7 +159,7 @@ class Desk:
     @property
     def is_short(self) -> bool:
         """Whether what waits here may be started before more comes."""
-        return len(self._waiting) + len(self._ready) <= self._starts.most(self._loop.time())
+        return not self._waiting
 
     def add(self, ticket: Ticket) -> Job:
         """A ticket came. Its job is done with when `done` is set."""
@@ -173,7 +176,7 @@ class Desk:
         self._admit_now.set()
 
     def unused(self, job: Job, start_ms: int) -> None:
-        """What was reserved for a job is not used."""
+        """What was reserved for a job is not used. Where its start is not known (0) only its slot is given back."""
         assert job.need is not None, "only what was reserved is started"  # noqa: S101
         self.end(Ended(need=job.need, start_ms=start_ms, requests=0, tokens_in=0, tokens_out=0))
 
@@ -203,7 +206,8 @@ class Desk:
     async def sort_out(self) -> None:
         """Give back what has waited for too long. Called now and then."""
         now = self._loop.time()
-        ready = [job for job in self._ready if now - job.ready_at > READY_MOST_S]
+        most_s = READY_FOR_A_RATE_S if self._held_by in RATES else READY_MOST_S
+        ready = [job for job in self._ready if now - job.ready_at > most_s]
         waiting = [job for _urgent, _number, job in self._waiting if now - job.since > WAIT_MOST_S]
         self._ready = [job for job in self._ready if job not in ready]
         self._waiting = [entry for entry in self._waiting if entry[2] not in waiting]
@@ -213,6 +217,10 @@ class Desk:
     async def _let_go(self, ready: Sequence[Job], waiting: Sequence[Job], why: str) -> None:
         if ready:
             await self._office.uncalled(ready, why=why)
+            for job in ready:
+                # A grant that was not heard may have left it a slot, or counters that were rebuilt.
+                if job.need is not None and job not in self._asked:
+                    self.unused(job, 0)
         if waiting:
             await self._office.give_back(waiting, why=why)
         if ready or waiting:
@@ -272,14 +280,19 @@ class Desk:
         needs = [self._office.need(job, self.measures) for job in jobs]
         for job, need in zip(jobs, needs, strict=True):
             job.need = need
-        sent_at = self._loop.time()
+        sent_at, self._asked = self._loop.time(), jobs
         try:
             grants = await self._office.exchange(self.model_id, ended, needs)
         except UnavailableError as error:
             log.warning("capacity cannot be asked for", model=self.model_id, error=str(error))
             self._look_at = self._loop.time() + AGAIN_S
             self._hold(SHUT)
+            for job in jobs:
+                if job not in self._ready:  # given back meanwhile
+                    self.unused(job, 0)
             return
+        finally:
+            self._asked = ()
         del self._ended[: len(ended)]  # only now: a settlement that was cut off is sent again, and counts once
         await self._apply(jobs, grants, sent_at=sent_at)
 
@@ -323,7 +336,7 @@ class Desk:
         else:
             self._target = max(1, lately) if stopped.why in RATES else 0
         if stopped is not None:
-            self._look_at = now + (stopped.wait_s or LOOK_AGAIN_S)
+            self._look_at = now + max(LEAST_LOOK_S, stopped.wait_s or LOOK_AGAIN_S)
         if grants.next_s > 0 or (stopped is not None and stopped.why in RATES):
             self._target = max(1, lately)
             self._claim_at = now + max(0.0, grants.next_s - CLAIM_S)

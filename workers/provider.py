@@ -146,11 +146,12 @@ class ProviderWorker:
                 typical=self._policy.typical_tokens_out,
                 most=model.max_output_tokens if model else None,
             ),
+            urgent=job.ticket.urgent,
         )
 
     def has_rates(self, model_id: str) -> bool:
         model = self._runtime.offer.catalog.by_id.get(model_id)
-        return model is not None and (bool(model_scope(model).rates) or model.limit_group is not None)
+        return model is not None and bool(model_scope(model).rates or model.limit_group or model_id in self._learnt)
 
     async def exchange(self, model_id: str, ended: Sequence[Ended], needs: Sequence[Need]) -> Grants:
         catalog = self._runtime.offer.catalog

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from router_service.capacity.connection import unavailable
 from router_service.capacity.measures import Measures
 from router_service.capacity.scopes import Numbered, Scope, model_scope, names
-from router_service.capacity.scripts import GATE, Scripts
+from router_service.capacity.scripts import GATE, Scripts, run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,12 +35,16 @@ FREED_CHANNEL = "waybill:freed"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What one call needs: a request and tokens, of all its scopes, the model first. `reservation` names it."""
+    """What one call needs: a request and tokens, of all its scopes, the model first. `reservation` names it.
+
+    An urgent one does not wait for the turn of another worker's job.
+    """
 
     reservation: str
     scopes: tuple[Scope, ...]
     tokens_in: int
     tokens_out: int
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +77,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hindrance:
-    """Why a job may not start, and after how long it is worth asking again: 0 where a call must end first."""
+    """Why a job may not start, and after how long it is worth asking again: 0 where a call must end first.
+
+    Who is not asked for again by then may lose its turn.
+    """
 
     why: str
     wait_s: float
@@ -106,9 +113,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """A model's counters at one instant. `broken_s`: 0 closed, > 0 open for so long, < 0 half open: one call at a time.
-    `is_failing`: most of its last calls failed.
+    """A model's counters at one instant.
 
+    `broken_s`: 0 closed, > 0 open for so long, < 0 half open: one call at a time. `is_failing`: most of its last calls failed.
     `factor` is the share of its limits that it is given after a throttle; `rate` is the one whose next start is farthest off,
     `rate_wait_s` how far.
     """
@@ -224,7 +231,7 @@ class Limiter:
     async def is_open(self) -> bool:
         """False after Redis lost its state or was started again, until the counters were rebuilt."""
         with unavailable():
-            return bool(await self._redis.get(GATE) == (await self._run_id()).encode())
+            return bool(await self._redis.get(GATE) == (await run_id(self._redis)).encode())
 
     async def shut(self) -> None:
         """Let nothing be placed or reserved until the counters are rebuilt."""
@@ -234,9 +241,9 @@ class Limiter:
     async def rebuild(self, calls: Iterable[Call], started: Iterable[Started]) -> bool:
         """Put back what is in flight and what was started of late, and open the gate. False where somebody else was first."""
         with unavailable():
-            run_id = await self._run_id()
+            run = await run_id(self._redis)
         question = {
-            "run_id": run_id,
+            "run_id": run,
             "calls": [[call.reservation, int(call.left_s * 1000), *call.scopes] for call in calls],
             "started": [
                 [each.scope.name, rate, int(each.ago_s * 1000), units]
@@ -256,9 +263,6 @@ class Limiter:
             "caps": caps,
         }
         await self._scripts.run(("learn", question))
-
-    async def _run_id(self) -> str:
-        return str((await self._redis.info("server"))["run_id"])
 
 
 def reservation(job_id_hex: str, epoch: int) -> str:
@@ -299,7 +303,10 @@ def _measured(answer: Answer | None) -> list[float] | int:
 
 def _reservation(model: Model, needs: Sequence[Need], lease_s: float) -> dict[str, Any]:
     numbered = Numbered(model_scope(model))
-    jobs = [[need.reservation, 1, need.tokens_in, need.tokens_out, *numbered.of(need.scopes)] for need in needs]
+    jobs = [
+        [need.reservation, 1, need.tokens_in, need.tokens_out, int(need.urgent), *numbered.of(need.scopes)]
+        for need in needs
+    ]
     return {
         "lease_ms": int(lease_s * 1000),
         "horizon_ms": HORIZON_MS,

@@ -1,7 +1,7 @@
 -- Give reservations back, and settle what was reserved against what was used. Idempotent: a reservation settles once.
 --
--- ARGV  1 JSON {allowed_fails, blocking_fails, cooldown_ms, scopes (see reserve.lua), ended: [[reservation, start_ms, requests, tokens in, tokens out (each: used
---         less reserved), verdict, hold, measures or 0, index of a scope...]]}; verdict: ok | failed | none; hold: 1 where the provider
+-- ARGV  1 JSON {allowed_fails, blocking_fails, cooldown_ms, scopes (see reserve.lua), ended: [[reservation, start_ms, requests, tokens in,
+--         tokens out (each: used less reserved), verdict, hold, measures or 0, index of a scope...]]}; verdict: ok | failed | none; hold: 1 where the provider
 --         may be at it still, so that the slot is left to expire; measures: [estimated tokens in, real ones, real tokens out,
 --         latency_ms] of a call that was answered
 -- reply how many reservations were really given back
@@ -37,30 +37,25 @@ local function measure(state, values)
   end
 end
 
--- Where more than the allowed calls of the last ones failed, and at least half of them, the model is failing for the cooldown:
--- the router sends new jobs elsewhere where it can. Where that is also what blocks, or more than blocking_fails failed in a row, the
+-- Where more than the allowed calls of the last ones failed, and at least half of them, the model is failing for the cooldown: the
+-- router sends new jobs elsewhere where it can. Where that is also what blocks, or more than blocking_fails failed in a row, the
 -- breaker opens: nothing goes through for the cooldown, then one call at a time, whose end closes it or opens it again.
-local function judge(model, name, verdict)
-  local field = key('state', model.name)
-  local broken_until, probe, recent, row = unpack(redis.call('HMGET', field, 'broken_until', 'probe', 'recent', 'row'))
-  if broken_until then
-    if probe ~= name then return end
-    redis.call('HDEL', field, 'probe')
-    if verdict == 'ok' then redis.call('HDEL', field, 'broken_until', 'failing_until', 'recent', 'row') end
-    if verdict == 'failed' then redis.call('HSET', field, 'broken_until', now + ask.cooldown_ms) end
+local function judge(state, name, verdict)
+  if state.broken_until then
+    if state.probe ~= name then return end
+    state.probe = nil
+    if verdict == 'ok' then state.broken_until, state.failing_until, state.recent, state.row = nil, nil, nil, nil end
+    if verdict == 'failed' then state.broken_until = whole(now + ask.cooldown_ms) end
   elseif verdict ~= 'none' and ask.cooldown_ms > 0 then
-    recent = string.sub((recent or '') .. (verdict == 'failed' and '1' or '0'), -RECENT)
-    row = verdict == 'failed' and (tonumber(row or 0) + 1) or 0
-    redis.call('HSET', field, 'recent', recent, 'row', row)
+    state.recent = string.sub((state.recent or '') .. (verdict == 'failed' and '1' or '0'), -RECENT)
+    local row = verdict == 'failed' and (number(state, 'row') or 0) + 1 or 0
+    state.row = whole(row)
+    local _, fails = string.gsub(state.recent, '1', '')
     if row == 0 then
-      redis.call('HDEL', field, 'failing_until')
-      return
-    end
-    local _, fails = string.gsub(recent, '1', '')
-    local is_failing = fails > ask.allowed_fails and 2 * fails >= #recent
-    if is_failing then redis.call('HSET', field, 'failing_until', now + ask.cooldown_ms) end
-    if is_failing and (row > ask.blocking_fails or ask.blocking_fails == ask.allowed_fails) then
-      redis.call('HSET', field, 'broken_until', now + ask.cooldown_ms)
+      state.failing_until = nil
+    elseif fails > ask.allowed_fails and 2 * fails >= #state.recent then
+      state.failing_until = whole(now + ask.cooldown_ms)
+      if row > ask.blocking_fails or ask.blocking_fails == ask.allowed_fails then state.broken_until = state.failing_until end
     end
   end
 end
@@ -86,7 +81,7 @@ local model = ask.scopes[1]
 for _, ended in ipairs(ask.ended) do
   local name, verdict, hold, measures = ended[1], ended[6], ended[7], ended[8]
   if redis.call('ZSCORE', key('slots', model.name), name) then
-    judge(model, name, verdict)
+    judge(model.state, name, verdict)
     if hold == 0 then
       if measures ~= 0 then measure(model.state, measures) end
       give_back(ended)

@@ -76,9 +76,7 @@ def route(job: RoutableJob, *, catalog: Catalog, counters: Mapping[str, Counters
     )
     eligible = [candidate for candidate in candidates if candidate.eligible]
     if eligible:
-        best = min(
-            eligible, key=lambda each: (bool(each.is_failing), each.rank, each.score, _tie(job, each.model))
-        )
+        best = min(eligible, key=lambda each: (bool(each.is_failing), each.rank, each.score, _tie(job, each.model)))
         model_id, reason, outlook = best.model, _why(job.spec, best), Outlook.GO
     else:
         model_id, (reason, outlook) = None, _why_none(job.spec, candidates, catalog)

@@ -12,11 +12,9 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from router_service.api.app import make_app
-from router_service.capacity.limiter import Need, reservation
 from router_service.errors import UnavailableError
 from router_service.store import migrate
 from tests.conftest import client_of, issue_key
-from tests.support.catalogs import model_of
 from tests.support.requests import MESSAGES, accept_job, jsonl, make_batch, request_line
 
 if TYPE_CHECKING:
@@ -25,10 +23,9 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from router_service.capacity.limiter import Limiter
     from router_service.settings import Settings
     from router_service.store.session import Database
-    from tests.support.steps import Sql, Steps
+    from tests.support.steps import Sql
 
 
 class Body:
@@ -76,7 +73,7 @@ async def test_an_error_of_ours_and_its_log_line_carry_the_request_id(
     def fail(_registry: object) -> bytes:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("router_service.api.health.generate_latest", fail)
+    monkeypatch.setattr("router_service.api.metrics.generate_latest", fail)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://waybill") as client:
         with capture_logs() as lines:
@@ -85,23 +82,6 @@ async def test_an_error_of_ours_and_its_log_line_carry_the_request_id(
     (line,) = [line for line in lines if line["event"] == "a request failed"]
     assert line["request"] == answer.headers["x-request-id"]
     assert line["request"].startswith("req_")
-
-
-async def test_cancelling_a_batch_gives_the_slots_of_its_routed_jobs_back(
-    api: httpx.AsyncClient, steps: Steps, limiter: Limiter
-) -> None:
-    batch = await make_batch(api, jsonl(*(request_line(number) for number in range(4))))
-    halves = {"alpha": await steps.route(most=2), "beta": await steps.route(most=2, model_id="beta")}
-    for model_id, routed in halves.items():
-        needs = [
-            Need(reservation=reservation(job_id.hex, epoch), tokens_in=1, tokens_out=1) for job_id, epoch in routed
-        ]
-        await limiter.reserve(model_of(model_id), needs, lease_s=60)
-    await steps.claim(halves["alpha"][:1])
-    cancelled = await api.post(f"/v1/batches/{batch['id']}/cancel")
-    assert cancelled.json()["status"] == "cancelling"
-    live = await limiter.snapshot(["alpha", "beta"])
-    assert (live["alpha"].in_flight, live["beta"].in_flight) == (1, 0), "the running call keeps its slot"
 
 
 @pytest.mark.parametrize("key", ["\x00k", "a\nb", "\x7f", "\u202e"])

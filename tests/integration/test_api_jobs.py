@@ -9,10 +9,9 @@ from uuid import UUID
 import pytest
 
 from router_service.api.app import make_app
-from router_service.capacity.limiter import Need
 from router_service.jobs.states import JobState
 from tests.conftest import client_of, publish, running
-from tests.support.catalogs import document, entry, model_of
+from tests.support.catalogs import document, entry
 from tests.support.polling import until
 from tests.support.requests import MESSAGES, accept_job
 from tests.support.steps import answered, gone_wrong
@@ -283,17 +282,6 @@ async def test_a_job_that_has_ended_cannot_be_cancelled(api: httpx.AsyncClient, 
     await steps.finish(*[answered(claim) for claim in await steps.run_on()])
     response = await api.post(f"/v1/jobs/{job_id}/cancel")
     assert (response.status_code, response.json()["error"]["code"]) == (409, "conflict")
-
-
-async def test_cancelling_a_routed_job_gives_its_slot_back(
-    api: httpx.AsyncClient, steps: Steps, limiter: Limiter
-) -> None:
-    job_id = await accept_job(api)
-    await steps.route()
-    need = Need(reservation=f"{uuid_of(job_id).hex}:1", tokens_in=1, tokens_out=1)
-    await limiter.reserve(model_of(), [need], lease_s=60)
-    await api.post(f"/v1/jobs/{job_id}/cancel")
-    assert (await limiter.snapshot(["alpha"]))["alpha"].in_flight == 0
 
 
 async def test_explaining_tells_every_decision_call_and_dead_letter(api: httpx.AsyncClient, steps: Steps) -> None:

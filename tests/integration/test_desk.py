@@ -150,7 +150,7 @@ async def test_the_cap_of_a_batch_holds_across_workers_and_holds_no_other_batch_
 
 async def test_models_of_one_group_share_its_slots(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
     provider = Crowded("harbour")
-    shared = {"params": {"max_parallel_requests": 2}, "router": {"limit_group": "account"}}
+    shared: Any = {"params": {"max_parallel_requests": 2}, "router": {"limit_group": "account"}}
     workers = await pair(open_workers, entry("alpha", **shared), entry("beta", **shared), adapter=provider)
     await steps.accept(count=12, model="alpha")
     await steps.accept(count=12, model="beta")
@@ -267,7 +267,7 @@ async def test_a_breaker_that_opens_gives_back_what_waits(
     provider = always(GOOD)
     workers = await open_workers(entry("alpha"), adapter=provider)
     messages = await workers.routed(steps, count=5)
-    seconds, _micros = admin_redis.time()  # type: ignore[misc]  # redis-py's stubs
+    seconds, _micros = admin_redis.time()
     admin_redis.hset("waybill:state:model:alpha", "broken_until", str(seconds * 1000 + 60_000))
     async with asyncio.timeout(5):
         await asyncio.gather(*workers.calling(*messages))
@@ -295,7 +295,7 @@ async def test_counters_lost_and_rebuilt_in_the_middle_of_calls_never_let_more_r
         await hand_out()
         await workers[0].janitor.mend_counters()
         await hand_out()
-        called = len(provider.calls); print("MOST", provider.most, len(provider.under_way), called)
+        called = len(provider.calls)
         provider.let_go(1)
         await provider.called(called + 1)
         await hand_out()

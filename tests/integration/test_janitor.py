@@ -29,50 +29,6 @@ if TYPE_CHECKING:
     from tests.support.workers import Workers
 
 
-async def test_after_redis_lost_everything_admission_is_shut_until_the_counters_are_back(
-    open_workers: OpenWorkers, steps: Steps, sql: Sql, admin_redis: redis.Redis
-) -> None:
-    workers = await open_workers(entry("alpha", params={"max_parallel_requests": 5}))
-    await steps.accept(count=10)
-    await workers.route()
-    tickets = [ticket for message in workers.pull("model.alpha") for ticket in message]
-    ids = {row["id"].hex: row["id"] for row in await sql.rows("SELECT id FROM jobs")}
-    claims = await steps.claim([(ids[ticket[0]], ticket[1]) for ticket in tickets[:3]])
-    admin_redis.flushall()
-    await workers.route()
-    assert workers.pull("model.alpha") == []
-    await workers.janitor.mend_counters()
-    live = await workers.live()
-    assert (live.in_flight, live.waiting) == (3, 0)
-    assert await steps.claim([(ids[ticket[0]], ticket[1]) for ticket in tickets[3:]]) == []
-    await workers.route()
-    live = await workers.live()
-    assert (live.in_flight, live.waiting) == (3, 7)
-    assert len([ticket for message in workers.pull("model.alpha") for ticket in message]) == 7
-    await steps.finish(*(answered(claim) for claim in claims))
-    assert await sql.value("SELECT count(*) FROM jobs WHERE state = 'succeeded'") == 3
-
-
-async def test_counters_that_are_whole_are_left_alone(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
-    workers = await open_workers(entry("alpha"))
-    await steps.accept(count=2)
-    await workers.route()
-    await workers.janitor.mend_counters()
-    assert (await workers.live()).waiting == 2
-    assert await sql.value("SELECT count(*) FROM jobs WHERE state = 'routed'") == 2
-
-
-async def test_two_janitors_mend_the_counters_once(
-    open_workers: OpenWorkers, steps: Steps, sql: Sql, admin_redis: redis.Redis
-) -> None:
-    one, other = await open_workers(entry("alpha")), await open_workers(entry("alpha"))
-    await steps.running(count=4)
-    admin_redis.flushall()
-    await asyncio.gather(one.janitor.mend_counters(), other.janitor.mend_counters())
-    assert await one.in_flight() == 4
-    assert await one.runtime.limiter.is_open()
-
-
 async def test_a_ticket_that_nobody_took_is_issued_anew_and_the_old_one_is_stale(
     open_workers: OpenWorkers, steps: Steps, sql: Sql
 ) -> None:
@@ -225,22 +181,6 @@ async def test_a_job_is_tried_again_when_its_wait_is_over_and_not_before(
     await until(repeated(workers.janitor.queue_due_retries, sql, "count(*) = 1 FROM jobs WHERE state = 'queued'"))
     assert [await sql.state(each.id) for each in (soon, later)] == ["queued", "retry_wait"]
     assert await sql.value("SELECT min(available_at) > now() FROM jobs")
-
-
-async def test_a_rate_that_redis_forgot_is_busy_for_what_was_given_of_late(
-    open_workers: OpenWorkers, steps: Steps, sql: Sql, admin_redis: redis.Redis
-) -> None:
-    workers = await open_workers(entry("alpha", params={"rpm": 1}))
-    await steps.accept(count=1)
-    await workers.work("alpha")
-    assert await sql.value("SELECT count(*) FROM jobs WHERE state = 'succeeded'") == 1
-    admin_redis.flushall()
-    await workers.janitor.mend_counters()
-    live = await workers.live()
-    assert (live.in_flight, live.rate, live.rate_wait_s > 50) == (0, "rpm", True)
-    await steps.accept(count=1)
-    await workers.route()
-    assert await sql.value("SELECT count(*) FROM jobs WHERE state = 'queued'") == 1
 
 
 async def lines_of(database: Database, file_id: UUID | None) -> list[dict[str, Any]]:

@@ -56,7 +56,11 @@ async def test_a_drain_gives_back_at_once_what_waits_and_lets_end_what_ends_in_t
 
     await until(all_others_are_back)
     assert not drain.done()
-    assert (await workers.live()).waiting == 0, "their places are free"
+
+    async def their_places_are_free() -> bool:
+        return (await workers.live()).waiting == 0
+
+    await until(their_places_are_free)
     assert await sql.value("SELECT count(*) FROM attempts WHERE outcome = 'uncalled'") <= 1
     provider.let_go()
     async with asyncio.timeout(10):

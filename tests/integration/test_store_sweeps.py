@@ -9,7 +9,8 @@ import pytest
 
 from router_service.jobs.states import JobState
 from router_service.store import sweeps
-from tests.support.steps import gone_wrong
+from router_service.store.calls import Finish
+from tests.support.steps import answered, gone_wrong
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -139,6 +140,39 @@ async def test_what_is_in_flight_is_told_with_the_time_it_has_left(steps: Steps,
     assert (leases[held.id].model_id, leases[held.id].epoch) == ("alpha", 1)
     assert 50 < leases[held.id].left_s <= 60
     assert leases[gone.id].left_s == 0
+
+
+async def test_what_is_in_flight_is_told_with_its_tenant_and_the_cap_of_its_batch(
+    steps: Steps, sql: Sql, swept: Swept
+) -> None:
+    batch_id, (line,) = await steps.batch(1)
+    await sql.rows("UPDATE batches SET max_parallel_requests = 7")
+    await steps.run_on()
+    (alone,) = await steps.running(tenant_id="other")
+    leases = {lease.job_id: lease for lease in await swept(sweeps.running_leases)}
+    told = {job_id: (lease.tenant_id, lease.batch_id, lease.batch_slots) for job_id, lease in leases.items()}
+    assert told == {line.id: ("acme", batch_id, 7), alone.id: ("other", None, None)}
+
+
+async def test_what_was_given_of_late_is_told_by_model_tenant_and_age(steps: Steps, sql: Sql, swept: Swept) -> None:
+    for tenant_id in ("acme", "acme", "other"):
+        (claim,) = await steps.running(tenant_id=tenant_id)
+        await steps.finish(answered(claim, tokens_in=100, tokens_out=20))
+    await sql.rows("UPDATE attempts SET started_at = now() - interval '7.5 s'")
+    (long_ago,) = await steps.running()
+    await steps.finish(answered(long_ago))
+    await sql.rows("UPDATE attempts SET started_at = now() - interval '2 min' WHERE job_id = %s", long_ago.id)
+    (uncalled,) = await steps.running()
+    await steps.finish(Finish(id=uncalled.id, attempt=1, state=JobState.QUEUED, outcome="uncalled"))
+    await sql.rows("UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE state = 'queued'")
+    await steps.running(count=1)
+    found = await swept(sweeps.given_of_late, within_s=60.0, grain_s=5.0)
+    assert sorted((each.tenant_id, each.ago_s, each.requests, each.tokens_in, each.tokens_out) for each in found) == [
+        ("acme", 0.0, 1, 10, 0),
+        ("acme", 5.0, 2, 200, 40),
+        ("other", 5.0, 1, 100, 20),
+    ]
+    assert {each.model_id for each in found} == {"alpha"}
 
 
 async def test_two_janitors_at_once_take_each_call_over_once(steps: Steps, sql: Sql, swept: Swept) -> None:

@@ -35,12 +35,17 @@ class Slots:
     """So many calls at a time."""
 
     def __init__(self, slots: int) -> None:
-        self.free = slots
+        self.slots = slots
+        self.held: set[str] = set()
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.held)
 
     def __call__(self, ended: Sequence[Ended], needs: Sequence[Need]) -> Grants:
-        self.free += len(ended)
+        self.held -= {each.need.reservation for each in ended}
         starts = needs[: self.free]
-        self.free -= len(starts)
+        self.held |= {need.reservation for need in starts}
         is_short = len(starts) < len(needs) or (self.free == 0 and not needs)
         stopped = Hindrance(why=SLOTS, wait_s=0.0) if is_short else None
         return grants(*(now_ms() for _start in starts), stopped=stopped, free=self.free)

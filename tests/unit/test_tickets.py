@@ -7,11 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_service.tickets import Ticket, dead_letter_queue, decode, encode, model_queue
+from router_service.tickets import (
+    CALL_TASK,
+    DEAD_LETTER_TASK,
+    ROUTE_TASK,
+    Message,
+    Ticket,
+    dead_letter_queue,
+    decode,
+    encode,
+    model_queue,
+)
 
 HEX = "0" * 32
 tickets = st.lists(
-    st.builds(Ticket, job_id=st.uuids(), epoch=st.integers(0, 2**31 - 1), start_ms=st.integers(0, 2**45)), max_size=5
+    st.builds(
+        Ticket, job_id=st.uuids(), epoch=st.integers(0, 2**31 - 1), attempt=st.integers(0, 2**31), urgent=st.booleans()
+    ),
+    max_size=5,
 )
 
 
@@ -36,6 +49,11 @@ def test_tickets_come_back_as_they_went_through_json(given_tickets: list[Ticket]
         [[HEX, 1, 0, 0, 0]],
         [[HEX, "1", 0, 0]],
         [[HEX, 1, 0, "0"]],
+        [[HEX, 1, 0, 2]],
+        [[HEX, 1, 0, -1]],
+        [[HEX, 1, 0, None]],
+        [[HEX, -1, 0, 0]],
+        [[HEX, 2**31, 0, 0]],
         [[HEX, 1.5, 0, 0]],
         [[HEX, None, 0, 0]],
         [["", 1, 0, 0]],
@@ -69,3 +87,10 @@ def test_whatever_a_broker_hands_over_is_tickets_or_a_value_error(anything: obje
 
 def test_each_model_has_a_queue_and_a_dead_letter_queue() -> None:
     assert (model_queue("a/b"), dead_letter_queue("a/b")) == ("model.a/b", "dlq.a/b")
+
+
+def test_the_arguments_of_a_message_are_its_tickets_and_the_model_where_calls_are_meant() -> None:
+    ticket = Ticket(job_id=UUID(HEX), epoch=3, attempt=2, urgent=True)
+    assert Message(queue="q", task=ROUTE_TASK).arguments == []
+    assert Message(queue="q", task=CALL_TASK, tickets=[ticket], model_id="a").arguments == [[[HEX, 3, 2, 1]], "a"]
+    assert Message(queue="q", task=DEAD_LETTER_TASK, tickets=[ticket]).arguments == [[[HEX, 3, 2, 1]]]

@@ -9,7 +9,7 @@ import pytest
 
 from router_service.capacity.limiter import BREAKER, PAUSED, SHUT, SLOTS, Hindrance
 from router_service.errors import UnavailableError
-from tests.support.clock import LeapingLoop
+from tests.support.leaping import LeapingLoop
 from tests.support.office import Office, Pace, Slots, clock, grants, now_ms
 from workers.desk import GONE
 
@@ -110,7 +110,7 @@ async def test_a_slot_that_comes_free_elsewhere_is_taken_when_it_is_announced() 
     office = Office(slots)
     jobs = office.add()
     await asyncio.sleep(0.2)
-    slots.free = 1
+    slots.slots = 1
     office.desk.wake()
     await office.done(jobs)
     assert office.starts == [0.2]
@@ -122,7 +122,7 @@ async def test_a_slot_whose_announcement_was_lost_is_found_after_half_a_second()
     office = Office(slots)
     jobs = office.add()
     await asyncio.sleep(0.2)
-    slots.free = 1
+    slots.slots = 1
     await office.done(jobs)
     assert office.starts == [0.5]
     await office.close()
