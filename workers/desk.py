@@ -15,7 +15,7 @@ import itertools
 import math
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from router_service.capacity.limiter import BREAKER, PAUSED, SHUT, SLOTS, Ended, Hindrance, Need
@@ -293,7 +293,10 @@ class Desk:
             return
         finally:
             self._asked = ()
-        del self._ended[: len(ended)]  # only now: a settlement that was cut off is sent again, and counts once
+        # Only now: a settlement that was cut off is sent again, and counts once. So is one that found the gate shut: the counters
+        # are being made anew from rows that may not tell yet that the call has ended.
+        is_shut = grants.stopped is not None and grants.stopped.why == SHUT
+        self._ended[: len(ended)] = [replace(each, start_ms=0) for each in ended] if is_shut else []
         await self._apply(jobs, grants, sent_at=sent_at)
 
     async def _apply(self, jobs: Sequence[Job], grants: Grants, *, sent_at: float) -> None:

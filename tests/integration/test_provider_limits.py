@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -263,4 +262,4 @@ async def test_a_start_that_lies_ahead_is_waited_for(open_workers: OpenWorkers, 
     await workers.work("alpha")
     starts = await _starts_ms(sql)
     assert len(starts) == 4
-    assert all(later - earlier > 80 for earlier, later in pairwise(starts))
+    assert starts[-1] - starts[0] > 300 - 1000 * desk_module.LATE_S, "the first may have been late, none was early"

@@ -249,6 +249,28 @@ async def test_what_ended_while_capacity_could_not_be_asked_for_is_settled_later
     await office.close()
 
 
+async def test_what_ended_while_the_counters_were_made_anew_is_settled_again_when_they_are_there() -> None:
+    slots = Slots(1)
+
+    def shut_for_a_while(ended: Sequence[Ended], needs: Sequence[Need]) -> Grants:
+        if 0.5 < clock() < 3:
+            return grants(stopped=Hindrance(why=SHUT, wait_s=0.0))
+        return slots(ended, needs)
+
+    office = Office(shut_for_a_while)
+    await office.done(office.add())
+    assert slots.free == 0, "the rebuilt counters hold it still"
+    await asyncio.sleep(3)
+    assert slots.free == 1
+    settled = [(round(moment), ended.start_ms) for moment, ends, _asked in office.asked for ended in ends]
+    assert settled[0] == (1, 0)
+    assert settled[-1] == (3, 0)
+    asked = len(office.asked)
+    await asyncio.sleep(5)
+    assert len(office.asked) == asked
+    await office.close()
+
+
 async def test_a_job_given_back_while_it_is_asked_for_gives_its_start_back() -> None:
     slots = Slots(1)
     office = Office(slots, slow_s=0.1)

@@ -89,6 +89,7 @@ counters = st.dictionaries(
         room=st.integers(0, 5),
         broken_s=st.just(0.0) | st.floats(0, 10),
         latency_s=st.none() | st.floats(0, 100),
+        is_failing=st.booleans(),
     ),
 )
 
@@ -151,7 +152,7 @@ def test_a_fallback_is_chosen_only_when_every_earlier_rank_is_out(job: RoutableJ
     if decision.model_id is None:
         return
     (rank, *_) = sorted(each.rank for each in decision.candidates if each.model == decision.model_id and each.eligible)
-    assert not [each for each in decision.candidates if each.eligible and each.rank < rank]
+    assert not [each for each in decision.candidates if each.eligible and each.rank < rank and not each.is_failing]
     asked = "cheapest_available" if job.spec.model == AUTO else "asked_for"
     assert decision.reason == (asked if rank == 0 else "fallback")
 
@@ -318,6 +319,22 @@ def test_what_a_model_refused_is_not_shown_to_its_twin() -> None:
 
 TWO = catalog_of(entry("first"), entry("second"), fallbacks=[{"first": ["second"]}])
 ASKED = replace(JOB, spec=JobSpec(model="first", tokens_in=1))
+
+
+def test_a_failing_model_is_passed_by_where_another_may_do_the_job() -> None:
+    failing = busy(0.0, is_failing=True)
+    away = chosen(ASKED, TWO, {"first": failing})
+    assert (away.model_id, away.reason) == ("second", "fallback")
+    assert [each.is_failing for each in away.candidates] == [True, None]
+    assert chosen(ASKED, TWO, {"first": failing, "second": failing}).model_id == "first"
+    alone = replace(ASKED, spec=replace(ASKED.spec, excluded=("second",)))
+    assert (chosen(alone, TWO, {"first": failing}).model_id, chosen(alone, TWO, {}).reason) == ("first", "asked_for")
+
+
+def test_a_job_that_has_begun_its_tries_on_a_failing_model_ends_them_there() -> None:
+    begun = replace(ASKED, tried="first")
+    assert chosen(begun, TWO, {"first": busy(0.0, is_failing=True)}).model_id == "first"
+    assert chosen(begun, TWO, {"first": busy(0.0, broken_s=4.0)}).model_id == "second"
 
 
 def test_an_open_breaker_sends_a_job_to_a_fallback_that_is_free_and_else_it_waits() -> None:
