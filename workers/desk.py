@@ -41,7 +41,7 @@ LEAST_LOOK_S = 0.02  # less than a grant lies ahead: asking oftener brings nothi
 LOOK_AGAIN_S = 0.5  # where a call must end first and its announcement was lost
 LATE_S = 0.15  # a start that was missed by more is exchanged: the windows' margin covers the rest of the way
 READY_MOST_S = 5.0
-READY_FOR_A_RATE_S = 70.0  # a large job may have to wait until a window has emptied
+READY_FOR_LIMITS_S = 70.0  # a large job may have to wait until a window has emptied
 WAIT_MOST_S = 10.0
 PATIENCE_S = 1.0
 AGAIN_S = 0.2
@@ -53,7 +53,8 @@ class Job:
 
     Times are the loop's: `since` it came, `ready_at` it was claimed, `ask_at` it is worth asking for it, `due` is its start and
     `earliest` the first moment that its start can have been, `kept_at` its slot was last prolonged. `task`: its call; `begun`:
-    that runs, so that it can be cancelled; `cut`: nobody waits for it; `ended`: only its end is left to write.
+    that runs, so that it can be cancelled; `cut`: nobody waits for it; `ended`: only its end is left to write. `held_by` and
+    `held_since`: its own tenant's or batch's limit holds it up.
     """
 
     model_id: str
@@ -69,6 +70,8 @@ class Job:
     ready_at: float = 0.0
     ask_at: float = 0.0
     kept_at: float = 0.0
+    held_by: str | None = None
+    held_since: float = 0.0
     task: asyncio.Task[None] | None = None
     begun: bool = False
     cut: bool = False
@@ -206,13 +209,17 @@ class Desk:
     async def sort_out(self) -> None:
         """Give back what has waited for too long. Called now and then."""
         now = self._loop.time()
-        most_s = READY_FOR_A_RATE_S if self._held_by in RATES else READY_MOST_S
-        ready = [job for job in self._ready if now - job.ready_at > most_s]
+        ready = [job for job in self._ready if now - job.ready_at > self._patience_s(job)]
         waiting = [job for _urgent, _number, job in self._waiting if now - job.since > WAIT_MOST_S]
         self._ready = [job for job in self._ready if job not in ready]
         self._waiting = [entry for entry in self._waiting if entry[2] not in waiting]
         heapq.heapify(self._waiting)
         await self._let_go(ready, waiting, self._held_by or "slow")
+
+    def _patience_s(self, job: Job) -> float:
+        """How long a claimed job may wait: longer where it is not in the way of others, or only its turn comes late."""
+        is_held = job.held_by is not None or self._held_by in RATES
+        return READY_FOR_LIMITS_S if is_held else READY_MOST_S
 
     async def _let_go(self, ready: Sequence[Job], waiting: Sequence[Job], why: str) -> None:
         if ready:
@@ -304,8 +311,11 @@ class Desk:
         self.measures = grants.measures
         started = 0
         for job, answer in zip(jobs, grants.answers, strict=False):
+            if job.held_by is not None:
+                self._office.waited(self.model_id, job.held_by, now - job.held_since)
+            job.held_by, job.held_since = None, now
             if isinstance(answer, Hindrance):
-                job.ask_at = now + (answer.wait_s or LOOK_AGAIN_S)
+                job.held_by, job.ask_at = answer.why, now + (answer.wait_s or LOOK_AGAIN_S)
                 continue
             if job not in self._ready:  # given back meanwhile
                 self.unused(job, answer)

@@ -157,6 +157,8 @@ class ProviderWorker:
         catalog = self._runtime.offer.catalog
         model = catalog.by_id.get(model_id)
         if model is None:
+            if ended:
+                await self._runtime.limiter.settle(ended, breaker=catalog.breaker)
             gone = Hindrance(why=GONE, wait_s=1.0)
             return Grants(now_ms=0, answers=(), stopped=gone, next_s=0.0, free=0, measures=Measures())
         grants = await self._runtime.limiter.exchange(

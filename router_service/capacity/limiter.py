@@ -191,13 +191,16 @@ class Limiter:
         """Settle calls of a model and reserve for others, in one round trip: a slot that came free is handed on at once."""
         questions: list[tuple[str, dict[str, Any]]] = []
         if ended:
-            questions.append(("settle", _settlement(model, ended, breaker)))
+            questions.append(("settle", _settlement(ended, breaker)))
         questions.append(("reserve", _reservation(model, needs, lease_s)))
         return _grants(json.loads((await self._scripts.run(*questions))[-1]))
 
-    async def settle(self, model: Model, ended: Sequence[Ended], *, breaker: Breaker) -> int:
-        """Give reservations back. How many were still held: one that was settled before, or has expired, counts nothing."""
-        return int((await self._scripts.run(("settle", _settlement(model, ended, breaker))))[0])
+    async def settle(self, ended: Sequence[Ended], *, breaker: Breaker) -> int:
+        """Give reservations of one model back, be it on offer or not.
+
+        How many were still held: one that was settled before, or has expired, counts nothing.
+        """
+        return int((await self._scripts.run(("settle", _settlement(ended, breaker))))[0]) if ended else 0
 
     async def renew(self, held: Iterable[tuple[str, Sequence[Scope]]], *, lease_s: float) -> set[str]:
         """Prolong reservations. Those that are gone while the counters are whole."""
@@ -270,8 +273,8 @@ def reservation(job_id_hex: str, epoch: int) -> str:
     return f"{job_id_hex}:{epoch}"
 
 
-def _settlement(model: Model, ended: Sequence[Ended], breaker: Breaker) -> dict[str, Any]:
-    numbered = Numbered(model_scope(model))
+def _settlement(ended: Sequence[Ended], breaker: Breaker) -> dict[str, Any]:
+    numbered = Numbered(ended[0].need.scopes[0])
     rows = [
         [
             each.need.reservation,

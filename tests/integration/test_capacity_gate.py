@@ -57,7 +57,7 @@ def test_a_rebuild_puts_calls_back_with_what_is_left_of_their_leases(here: World
     assert here.reserve(ALPHA).free == 1
     assert here.admin.zrange("waybill:slots:tenant:acme", 0, -1) == [b"a"]
     held = need(ALPHA, scope("tenant", slots=1), name="a")
-    assert here.settle(ALPHA, ended(held, here.reserve(ALPHA).now_ms)) == 1
+    assert here.settle(ended(held, here.reserve(ALPHA).now_ms)) == 1
     here.clock.pass_by(6)
     assert here.reserve(ALPHA).free == 3
 

@@ -39,7 +39,7 @@ def call(here: World, *verdicts: str, model: Model = ALPHA) -> None:
     begun = starts(here.reserve(model, *wanted))
     assert len(begun) == len(verdicts)
     for each, start_ms, verdict in zip(wanted, begun, verdicts, strict=True):
-        here.settle(model, ended(each, start_ms, verdict=verdict))
+        here.settle(ended(each, start_ms, verdict=verdict))
 
 
 def probe(here: World) -> tuple[Need, int]:
@@ -106,7 +106,7 @@ def test_good_calls_of_long_ago_do_not_keep_it_closed(here: World) -> None:
 def test_calls_without_a_verdict_and_calls_never_made_count_for_nothing(here: World) -> None:
     call(here, *["none"] * 30, *["failed"] * 3, *["none"] * 30)
     wanted = need(ALPHA)
-    here.settle(ALPHA, unused(wanted, starts(here.reserve(ALPHA, wanted))[0]))
+    here.settle(unused(wanted, starts(here.reserve(ALPHA, wanted))[0]))
     assert not is_open(here)
 
 
@@ -114,7 +114,7 @@ def test_a_settlement_that_comes_twice_is_one_failure(here: World) -> None:
     wanted = need(ALPHA)
     over = ended(wanted, starts(here.reserve(ALPHA, wanted))[0], verdict="failed")
     for _time in range(10):
-        here.settle(ALPHA, over)
+        here.settle(over)
     assert not is_open(here)
 
 
@@ -128,7 +128,7 @@ def test_after_the_cooldown_one_call_at_a_time_goes_through_and_a_good_one_close
     (begun,) = starts(grants)
     assert grants.stopped == Hindrance(why=HELD_BY_BREAKER, wait_s=0.2)
     assert here.reserve(ALPHA, other).stopped == Hindrance(why=HELD_BY_BREAKER, wait_s=0.2)
-    here.settle(ALPHA, ended(wanted, begun, verdict="ok"))
+    here.settle(ended(wanted, begun, verdict="ok"))
     assert live(here).broken_s == 0
     call(here, *["ok"] * 20)
 
@@ -136,31 +136,31 @@ def test_after_the_cooldown_one_call_at_a_time_goes_through_and_a_good_one_close
 def test_a_probe_that_fails_opens_it_again(here: World) -> None:
     call(here, *["failed"] * 4)
     here.clock.pass_by(5)
-    here.settle(ALPHA, ended(*probe(here), verdict="failed"))
+    here.settle(ended(*probe(here), verdict="failed"))
     assert 4 < live(here).broken_s <= 5
 
 
 def test_a_probe_that_failed_and_may_still_run_opens_it_again(here: World) -> None:
     call(here, *["failed"] * 4)
     here.clock.pass_by(5)
-    here.settle(ALPHA, ended(*probe(here), verdict="failed", hold=True))
+    here.settle(ended(*probe(here), verdict="failed", hold=True))
     assert is_open(here)
 
 
 def test_a_probe_without_a_verdict_leaves_its_turn_to_another(here: World) -> None:
     call(here, *["failed"] * 4)
     here.clock.pass_by(5)
-    here.settle(ALPHA, ended(*probe(here)))
+    here.settle(ended(*probe(here)))
     assert live(here).broken_s < 0
-    here.settle(ALPHA, ended(*probe(here), verdict="ok"))
+    here.settle(ended(*probe(here), verdict="ok"))
     assert live(here).broken_s == 0
 
 
 def test_a_probe_that_may_still_run_and_told_nothing_leaves_its_turn_too(here: World) -> None:
     call(here, *["failed"] * 4)
     here.clock.pass_by(5)
-    here.settle(ALPHA, ended(*probe(here), hold=True))
-    here.settle(ALPHA, ended(*probe(here), verdict="ok"))
+    here.settle(ended(*probe(here), hold=True))
+    here.settle(ended(*probe(here), verdict="ok"))
     assert live(here).broken_s == 0
 
 
@@ -187,14 +187,14 @@ def test_calls_of_before_neither_close_an_open_breaker_nor_keep_it_open(here: Wo
     begun = starts(here.reserve(ALPHA, *slow))
     call(here, *["failed"] * 4)
     here.clock.pass_by(2)
-    here.settle(ALPHA, ended(slow[0], begun[0], verdict="ok"), ended(slow[1], begun[1], verdict="failed"))
+    here.settle(ended(slow[0], begun[0], verdict="ok"), ended(slow[1], begun[1], verdict="failed"))
     assert 2 < live(here).broken_s <= 3
 
 
 def test_a_closed_breaker_has_forgotten_the_failures_of_before(here: World) -> None:
     call(here, *["failed"] * 4)
     here.clock.pass_by(5)
-    here.settle(ALPHA, ended(*probe(here), verdict="ok"))
+    here.settle(ended(*probe(here), verdict="ok"))
     call(here, *["failed"] * 3)
     assert not is_open(here)
 
@@ -311,7 +311,7 @@ def test_a_call_of_before_a_limit_was_learned_settles(here: World) -> None:
     wanted = need(ALPHA, tokens_in=100)
     begun = starts(here.reserve(ALPHA, wanted))[0]
     here.run(here.limiter.learn(ALPHA, Seen(itpm=60_000)))
-    assert here.settle(ALPHA, ended(wanted, begun, tokens_in=1)) == 1
+    assert here.settle(ended(wanted, begun, tokens_in=1)) == 1
     here.start(ALPHA, need(ALPHA))
 
 

@@ -158,7 +158,7 @@ class LimiterMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 100))
     def settle_again(self, which: int) -> None:
         """The reply to a settlement was lost."""
-        assert self.here.settle(MODEL, self.over[which % len(self.over)]) == 0
+        assert self.here.settle(self.over[which % len(self.over)]) == 0
 
     @rule(lease_s=st.sampled_from([5.0, 25.0, 45.0]))
     def renew(self, lease_s: float) -> None:
@@ -251,7 +251,7 @@ class LimiterMachine(RuleBasedStateMachine):
         self._steer_clear()
         self._alive()
         over = [ended(held.need, held.start_ms) for held in self.held.values()]
-        assert self.here.settle(MODEL, *over) == len(over)
+        assert self.here.settle(*over) == len(over)
         for _ten in range(13):
             self.here.clock.pass_by(10)
         grants = self.here.reserve(MODEL, need(MODEL, *TENANTS))

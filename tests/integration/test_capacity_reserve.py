@@ -259,7 +259,7 @@ def test_a_lease_that_expired_frees_its_slots_and_settles_nothing(here: World) -
     assert here.reserve(model, need(model, tenant)).answers == ()
     here.clock.pass_by(1.1)
     here.start(model, need(model, tenant))
-    assert here.settle(model, ended(lost, begun)) == 0
+    assert here.settle(ended(lost, begun)) == 0
     assert here.reserve(model).free == 0
 
 
@@ -313,7 +313,7 @@ def test_a_counter_that_went_and_came_again_expires_too(here: World) -> None:
     here.run(here.limiter.place([_wish(model, "p")], most={"model:alpha": (9, 9)}, lease_s=30))
     for _time in range(3):
         wanted = need(model, tenant)
-        here.settle(model, unused(wanted, here.start(model, wanted)))
+        here.settle(unused(wanted, here.start(model, wanted)))
         here.run(here.limiter.leave(["model:alpha"], ["p"]))
     here.start(model, need(model, tenant))
     here.run(here.limiter.place([_wish(model, "q")], most={"model:alpha": (9, 9)}, lease_s=30))

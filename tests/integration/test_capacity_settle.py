@@ -78,8 +78,8 @@ def test_a_reservation_settles_once_in_all_its_scopes(here: World) -> None:
     one, two = need(model, tenant, batch), need(model, tenant, batch)
     begun = [begin(here, model, each) for each in (one, two)]
     over = [ended(one, begun[0]), unused(two, begun[1])]
-    assert [here.settle(model, over[0]) for _time in range(2)] == [1, 0]
-    assert here.settle(model, *over) == 1
+    assert [here.settle(over[0]) for _time in range(2)] == [1, 0]
+    assert here.settle(*over) == 1
     assert [here.admin.zcard(f"waybill:slots:{each.name}") for each in one.scopes] == [0, 0, 0]
     assert here.admin.hget("waybill:state:model:alpha", "rpm:sum") == b"1"
     assert here.admin.hget("waybill:state:tenant:acme", "tpm:sum") == b"15"
@@ -96,7 +96,7 @@ def test_a_call_that_the_provider_may_be_at_still_keeps_its_slot_until_that_expi
     model = limited(slots=1, tpm=1000)
     wanted = need(model)
     begun = starts(here.reserve(model, wanted, lease_s=20))[0]
-    assert here.settle(model, ended(wanted, begun, hold=True, tokens_in=0, verdict="failed")) == 0
+    assert here.settle(ended(wanted, begun, hold=True, tokens_in=0, verdict="failed")) == 0
     assert here.reserve(model).free == 0
     assert here.admin.hget("waybill:state:model:alpha", "tpm:sum") == b"15"
     here.clock.pass_by(21)
@@ -109,9 +109,9 @@ def test_a_settlement_may_come_twice_with_the_calls_after_it(here: World) -> Non
     first, second = needs(model, count=2, tokens_in=100, tokens_out=0)
     begun = begin(here, model, first)
     over = ended(first, begun, tokens_in=40)
-    here.settle(model, over)
+    here.settle(over)
     begun = begin(here, model, second)
-    assert here.settle(model, over, ended(second, begun)) == 1
+    assert here.settle(over, ended(second, begun)) == 1
     assert here.admin.hget("waybill:state:model:alpha", "tpm:sum") == b"140"
 
 
@@ -121,7 +121,7 @@ def test_a_refund_takes_no_more_than_its_bucket_holds(here: World) -> None:
     other, wanted = need(model, tokens_in=7, tokens_out=0), need(model, tokens_in=100, tokens_out=0)
     begun = begin(here, model, other)
     here.admin.zadd("waybill:slots:model:alpha", {wanted.reservation: 9e15})
-    assert here.settle(model, ended(wanted, begun, tokens_in=0)) == 1
+    assert here.settle(ended(wanted, begun, tokens_in=0)) == 1
     assert here.admin.hget("waybill:state:model:alpha", "tpm:sum") == b"0"
     assert here.admin.zcard("waybill:log:tpm:model:alpha") == 0
 
@@ -144,10 +144,10 @@ def test_who_was_told_to_wait_for_a_slot_hears_once_that_it_came_free(
     for wanted in (two, three):
         assert starts(here.reserve(model, wanted)) == []
     assert announcements.heard() == []
-    here.settle(model, ended(one, begun))
+    here.settle(ended(one, begun))
     assert announcements.heard() == [kind]
     begun = begin(here, model, two)
-    here.settle(model, ended(two, begun))
+    here.settle(ended(two, begun))
     assert announcements.heard() == [], "nobody has asked since"
 
 
@@ -156,7 +156,7 @@ def test_a_look_that_finds_all_slots_taken_hears_when_one_comes_free(here: World
     wanted = need(model)
     begun = begin(here, model, wanted)
     assert here.reserve(model).stopped == Hindrance(why="slots", wait_s=0.0)
-    here.settle(model, ended(wanted, begun))
+    here.settle(ended(wanted, begun))
     assert announcements.heard() == ["model:alpha"]
 
 
@@ -165,7 +165,7 @@ def test_nothing_is_announced_where_nobody_waits_for_a_slot(here: World, announc
     begun = begin(here, model, wanted)
     assert starts(here.reserve(model, need(model))) == [], "it waits for a rate"
     here.reserve(model)
-    here.settle(model, ended(wanted, begun))
+    here.settle(ended(wanted, begun))
     assert announcements.heard() == []
 
 
@@ -174,7 +174,7 @@ def test_a_slot_that_is_held_back_is_not_announced(here: World, announcements: A
     wanted = need(model)
     begun = begin(here, model, wanted)
     here.reserve(model, need(model))
-    here.settle(model, ended(wanted, begun, hold=True))
+    here.settle(ended(wanted, begun, hold=True))
     assert announcements.heard() == []
 
 
@@ -187,7 +187,7 @@ async def test_a_listener_hears_the_name_of_the_scope_and_of_a_lost_connection(
     model = limited(slots=1)
     one, two = needs(model, count=2)
     grants = await limiter.exchange(model, ended=(), needs=[one, two], breaker=BREAKER, lease_s=60)
-    await limiter.settle(model, [ended(one, starts(grants)[0])], breaker=BREAKER)
+    await limiter.settle([ended(one, starts(grants)[0])], breaker=BREAKER)
     await until(lambda: _has(heard == ["model:alpha"]))
     await end_loops([listening])
     away = asyncio.create_task(freed.listen(connect("unix:///nobody.sock", name="listener"), heard.append))
@@ -207,8 +207,8 @@ def test_means_are_kept_of_what_calls_measured(here: World) -> None:
         wanted = need(model)
         begun = begin(here, model, wanted)
         answer = Answer(estimated_in=50, tokens_in=tokens_in, tokens_out=tokens_out, latency_s=latency_s)
-        here.settle(model, ended(wanted, begun, answer=answer))
-        here.settle(model, ended(wanted, begun, answer=answer))
+        here.settle(ended(wanted, begun, answer=answer))
+        here.settle(ended(wanted, begun, answer=answer))
     measures = live(here, model).measures
     assert (measures.estimated_in, measures.real_in, measures.real_out, measures.latency_s) == (50, 200, 20, 1.5)
     assert here.reserve(model).measures == measures
@@ -222,7 +222,7 @@ def test_old_calls_are_forgotten_little_by_little(here: World) -> None:
             wanted = need(model)
             begun = begin(here, model, wanted)
             measured = Answer(estimated_in=10, tokens_in=10, tokens_out=tokens_out, latency_s=0.0)
-            here.settle(model, ended(wanted, begun, answer=measured))
+            here.settle(ended(wanted, begun, answer=measured))
 
     answer(100, 40)
     answer(1000, 1)

@@ -163,7 +163,7 @@ def test_all_scopes_keep_their_limits_whatever_calls_really_use(
             elif running:
                 model, wanted, start_ms = running.pop(step.which % len(running))
                 over = step.of(wanted, start_ms)
-                assert here.settle(model, over) == 1
+                assert here.settle(over) == 1
                 seen.ended(over, now_ms=now_ms(here, model))
 
 
@@ -314,7 +314,7 @@ def test_what_was_not_used_can_be_used_within_the_same_minute(redis_url: str, ad
         begun = here.start(model, wanted)
         other = need(model, tokens_in=950, tokens_out=0)
         assert here.reserve(model, other).answers == ()
-        here.settle(model, ended(wanted, begun, tokens_in=20, tokens_out=30))
+        here.settle(ended(wanted, begun, tokens_in=20, tokens_out=30))
         assert here.start(model, other) - begun < 5000
         assert here.reserve(model, need(model)).answers == ()
 
@@ -325,7 +325,7 @@ def test_a_debt_delays_what_comes_after_it(redis_url: str, admin_redis_url: str)
         wanted = need(model, tokens_in=100, tokens_out=0)
         begun = here.start(model, wanted)
         here.clock.pass_by(20)
-        here.settle(model, ended(wanted, begun, tokens_out=900))
+        here.settle(ended(wanted, begun, tokens_out=900))
         assert start(here, model, 10) - begun >= MINUTE_MS
 
 
@@ -336,7 +336,7 @@ def test_a_debt_of_a_minute_that_has_gone_by_counts_from_now_on(redis_url: str, 
         begun = here.start(model, wanted)
         here.clock.pass_by(200)
         settled_ms = now_ms(here, model)
-        here.settle(model, ended(wanted, begun, tokens_out=900))
+        here.settle(ended(wanted, begun, tokens_out=900))
         assert start(here, model, 200) - settled_ms >= MINUTE_MS
 
 

@@ -14,6 +14,8 @@ from tests.support.polling import until
 from tests.support.workers import GOOD, HeldProvider, always
 
 if TYPE_CHECKING:
+    import redis
+
     from router_service.store.session import Database
     from tests.conftest import OpenWorkers
     from tests.support.steps import Sql, Steps
@@ -79,7 +81,7 @@ async def test_what_waits_in_a_worker_when_its_model_is_removed_goes_back_and_to
 
 
 async def test_a_call_whose_model_is_removed_under_it_ends_as_if_it_were_there(
-    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database, admin_redis: redis.Redis
 ) -> None:
     provider = HeldProvider()
     workers = await open_workers(entry("alpha", cost=0.5), entry("beta", cost=1.0), adapter=provider)
@@ -92,3 +94,5 @@ async def test_a_call_whose_model_is_removed_under_it_ends_as_if_it_were_there(
     await asyncio.gather(*tasks)
     assert await sql.one("SELECT state, model_id FROM jobs") == {"state": "succeeded", "model_id": "alpha"}
     assert await sql.value("SELECT cost_usd::float8 FROM job_results") == 6.0
+    await workers.settled()
+    assert admin_redis.zcard("waybill:slots:model:alpha") == 0

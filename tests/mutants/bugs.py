@@ -13,6 +13,8 @@ SWEEP = "tests/faults/test_failpoints.py::test_fault_heals"
 WAY = "tests/integration/test_store_way.py"
 SWEEPS = "tests/integration/test_store_sweeps.py"
 LETTERS = "tests/integration/test_dead_letter_worker.py"
+CAPACITY = "router_service/capacity"
+GATE = "tests/integration/test_capacity_gate.py"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,5 +195,105 @@ BUGS: tuple[Bug, ...] = (
         old='        failpoint("api.jobs.before_commit")\n',
         new="        await (await session.driver()).rollback()\n",
         red="tests/integration/test_api_jobs.py",
+    ),
+    Bug(
+        name="gate-always-open",
+        why="after a loss of Redis capacity is reserved from counters that know nothing",
+        file=f"{CAPACITY}/reserve.lua",
+        old="if redis.call('EXISTS', KEYS[1]) == 0 then",
+        new="if false then",
+        red=f"{GATE}::test_losing_redis_shuts_the_gate",
+    ),
+    Bug(
+        name="log-not-put-back",
+        why="what the last minute gave is forgotten with Redis, and given once more",
+        file="workers/mending.py",
+        old="started = [*_started(minute, catalog, PER_MINUTE), *_started(day, catalog, tuple(PER_DAY))]",
+        new="started: list[Started] = []",
+        red="tests/integration/test_mending.py::test_a_rate_that_redis_forgot_is_busy_for_what_was_given_of_late",
+    ),
+    Bug(
+        name="window-not-looked-at",
+        why="bursts and the pace together exceed a sliding minute",
+        file=f"{CAPACITY}/reserve.lua",
+        old="local function fits() return left + units <= rate.limit or left <= 0 end",
+        new="local function fits() return true end",
+        red="tests/integration/test_capacity_windows.py::test_requests_in_any_sliding_minute_stay_within_the_limit",
+    ),
+    Bug(
+        name="settled-twice",
+        why="an answer that is told twice gives its tokens back twice",
+        file=f"{CAPACITY}/settle.lua",
+        old="if redis.call('ZSCORE', key('slots', model.name), name) then",
+        new="if true then",
+        red="tests/integration/test_capacity_settle.py::test_a_reservation_settles_once_in_all_its_scopes",
+    ),
+    Bug(
+        name="slot-of-a-call-that-may-still-run",
+        why="a call that timed out frees its slot while the provider is at it",
+        file="workers/provider.py",
+        old="hold=outcome is None or is_timeout or isinstance(outcome, OutOfTime),",
+        new="hold=False,",
+        red="tests/integration/test_provider_calls.py::test_a_call_that_timed_out_keeps_its_slot_until_its_lease_runs_out",
+    ),
+    Bug(
+        name="missed-start-is-used",
+        why="a start that was granted for another moment is used, beside what others start then",
+        file="workers/desk.py",
+        old="        if missed:\n",
+        new="        if False:\n",
+        red="tests/unit/test_desk_loops.py::test_a_start_that_was_missed_is_given_back_for_another_one",
+    ),
+    Bug(
+        name="breaker-never-opens",
+        why="a model that fails gets every job",
+        file=f"{CAPACITY}/settle.lua",
+        old="if row > ask.blocking_fails or ask.blocking_fails == ask.allowed_fails then",
+        new="if false then",
+        red="tests/integration/test_capacity_health.py::test_the_breaker_opens_after_more_failures_than_are_allowed",
+    ),
+    Bug(
+        name="places-without-end",
+        why="the whole backlog goes into a model's queue, where nothing can be cancelled or overtaken",
+        file=f"{CAPACITY}/place.lua",
+        old="if scope.places >= scope.most_places + more then taken[index] = 0 end",
+        new="",
+        also=(
+            ("if scope.most >= 0 and scope.calls + scope.places >= scope.most + more then taken[index] = 0 end", ""),
+        ),
+        red="tests/integration/test_router_worker.py"
+        "::test_about_a_second_of_work_beyond_the_slots_is_routed_and_the_rest_stays_queued",
+    ),
+    Bug(
+        name="place-leaked",
+        why="places of jobs that were not routed stay taken",
+        file="workers/router.py",
+        old="            await self._leave(now.placed)\n            raise",
+        new="            raise",
+        red="tests/integration/test_router_worker.py::test_a_pass_that_fails_gives_its_places_back",
+    ),
+    Bug(
+        name="tenants-cap-skipped",
+        why="one tenant may use all that a model has",
+        file=f"{CAPACITY}/scopes.py",
+        old="    if tenant.slots is not None or tenant.rates:\n",
+        new="    if False:\n",
+        red="tests/integration/test_desk.py::test_the_cap_of_a_tenant_holds_across_workers_and_holds_nobody_else_up",
+    ),
+    Bug(
+        name="first-come-first-served",
+        why="a tenant with a million jobs goes before all who come later",
+        file="router_service/routing/fairness.py",
+        old="        tags[tenant_id] = start + _cost(job, weights)\n",
+        new="",
+        red="tests/unit/test_routing_fairness.py",
+    ),
+    Bug(
+        name="claimed-while-full",
+        why="a worker claims all that waits: nothing of it can be cancelled before it is paid for",
+        file="workers/desk.py",
+        old="            if len(jobs) + (urgent if is_urgent else len(ready)) >= self._target:\n                break\n",
+        new="",
+        red="tests/unit/test_desk_loops.py::test_no_more_is_claimed_than_the_slots_and_what_starts_within_a_tenth_of_a_second",
     ),
 )

@@ -107,9 +107,9 @@ class World:
         answers = [each if isinstance(each, Hindrance) else each + passed_ms for each in grants.answers]
         return replace(grants, now_ms=grants.now_ms + passed_ms, answers=tuple(answers))
 
-    def settle(self, model: Model, *over: Ended) -> int:
+    def settle(self, *over: Ended) -> int:
         over = tuple(replace(each, start_ms=each.start_ms - self.clock.passed_ms) for each in over)
-        return int(self.run(self.limiter.settle(model, over, breaker=BREAKER)))
+        return int(self.run(self.limiter.settle(over, breaker=BREAKER)))
 
     def start(self, model: Model, wanted: Need) -> int:
         """When it may start, as early as it may. What the limiter says about waiting is taken at its word."""
