@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from router_service.policy.outcomes import Seen
 
 HORIZON_MS = 250
-WINDOW_S = 60.3
+WINDOW_S = 60.2
 DAY_S = 86_400.0
 BELIEVED_S = 3600.0  # how long a limit told in a header is kept to after it was last told
 SHUT = "shut"

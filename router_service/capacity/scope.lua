@@ -14,9 +14,9 @@
 -- A bucket is the grain in which starts are remembered; all of a bucket leaves the window when its last moment does.
 local KEEP_MS, KEEP_AGAIN_MS = 93600000, 3600000
 local WINDOWS = {
-  rpm = {ms = 60300, grain = 50, paced = true, nominal = 60000}, tpm = {ms = 60300, grain = 50, paced = true, nominal = 60000},
-  itpm = {ms = 60300, grain = 50, paced = true, nominal = 60000}, otpm = {ms = 60300, grain = 50, paced = true, nominal = 60000},
-  rpd = {ms = 86400300, grain = 60000}, tpd = {ms = 86400300, grain = 60000}}
+  rpm = {ms = 60200, grain = 50, paced = true, nominal = 60000}, tpm = {ms = 60200, grain = 50, paced = true, nominal = 60000},
+  itpm = {ms = 60200, grain = 50, paced = true, nominal = 60000}, otpm = {ms = 60200, grain = 50, paced = true, nominal = 60000},
+  rpd = {ms = 86400200, grain = 60000}, tpd = {ms = 86400200, grain = 60000}}
 local LEARNT = {'rpm', 'tpm', 'itpm', 'otpm'}
 local RECOVERY_PER_MS = 2e-6
 

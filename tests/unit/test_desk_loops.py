@@ -86,7 +86,7 @@ async def test_a_start_that_was_missed_is_given_back_for_another_one() -> None:
     await office.close()
 
 
-@pytest.mark.parametrize(("rates", "slow_s"), [(False, 0.2), (True, 0.1)])
+@pytest.mark.parametrize(("rates", "slow_s"), [(False, 0.2), (True, 0.09)])
 async def test_a_start_is_kept_where_no_rate_is_told_by_it_or_it_is_hardly_late(*, rates: bool, slow_s: float) -> None:
     office = Office(Slots(1), rates=rates, slow_s=slow_s)
     await office.done(office.add())
