@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router_service.capacity.limiter import DAY_S, WINDOW_S, Call, Started, reservation
-from router_service.capacity.scopes import PER_DAY, RATES, BatchCap, names, scopes_of
+from router_service.capacity.scopes import PER_DAY, RATES, names, scopes_of
 from router_service.failpoints import failpoint
 from router_service.store import sweeps
 from router_service.telemetry.logs import logger
@@ -61,12 +61,17 @@ def has_day_limits(catalog: Catalog) -> bool:
 
 def _call(lease: RunningLease, catalog: Catalog, *, lease_s: float) -> Call:
     model = catalog.by_id.get(lease.model_id)
-    batch = None
-    if lease.batch_id is not None and lease.batch_slots is not None:
-        batch = BatchCap(batch_id=lease.batch_id, slots=lease.batch_slots)
     scopes = [f"model:{lease.model_id}"]
     if model is not None:
-        scopes = names(scopes_of(model, catalog=catalog, tenant_id=lease.tenant_id, batch=batch))
+        scopes = names(
+            scopes_of(
+                model,
+                catalog=catalog,
+                tenant_id=lease.tenant_id,
+                batch_id=lease.batch_id,
+                batch_slots=lease.batch_slots,
+            )
+        )
     return Call(
         reservation=reservation(lease.job_id.hex, lease.epoch), scopes=tuple(scopes), left_s=lease.left_s + lease_s
     )
@@ -77,7 +82,7 @@ def _started(given: Sequence[GivenOfLate], catalog: Catalog, rates: Sequence[str
         model = catalog.by_id.get(each.model_id)
         if model is None:
             continue
-        for scope in scopes_of(model, catalog=catalog, tenant_id=each.tenant_id, batch=None):
+        for scope in scopes_of(model, catalog=catalog, tenant_id=each.tenant_id):
             limited = tuple(rate for rate in rates if rate in scope.rates)
             if limited:
                 yield Started(

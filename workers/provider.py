@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from router_service.capacity.connection import end_loops
 from router_service.capacity.limiter import Answer, Ended, Grants, Hindrance, Need, reservation
 from router_service.capacity.measures import Measures
-from router_service.capacity.scopes import BatchCap, model_scope, names, scopes_of
+from router_service.capacity.scopes import model_scope, names, scopes_of
 from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
@@ -105,11 +105,13 @@ class ProviderWorker:
 
     def _scopes(self, of: Claim | Returned) -> tuple[Scope, ...]:
         """What limits a job; nothing where its model has left the catalog."""
-        catalog, batch = self._runtime.offer.catalog, None
-        if of.batch_id is not None and of.batch_slots is not None:
-            batch = BatchCap(batch_id=of.batch_id, slots=of.batch_slots)
+        catalog = self._runtime.offer.catalog
         model = catalog.by_id.get(of.model_id)
-        return scopes_of(model, catalog=catalog, tenant_id=of.tenant_id, batch=batch) if model is not None else ()
+        if model is None:
+            return ()
+        return scopes_of(
+            model, catalog=catalog, tenant_id=of.tenant_id, batch_id=of.batch_id, batch_slots=of.batch_slots
+        )
 
     # What a desk asks for.
 

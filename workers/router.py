@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from router_service.capacity import room
 from router_service.capacity.limiter import SLOTS, Wish, reservation
-from router_service.capacity.scopes import BatchCap, names, scopes_of
+from router_service.capacity.scopes import names, scopes_of
 from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
@@ -217,12 +217,15 @@ class Router:
         now.counters[model.id] = replace(counters, room=left, wait_s=max(counters.wait_s, FULL_WAIT_S), held_by=held_by)
 
     def _wish(self, model: Model, taken: Taken, catalog: Catalog) -> Wish:
-        batch = None
-        if taken.batch_id is not None and taken.batch_slots is not None:
-            batch = BatchCap(batch_id=taken.batch_id, slots=taken.batch_slots)
         return Wish(
             reservation=reservation(taken.job.id.hex, taken.job.epoch + 1),
-            scopes=scopes_of(model, catalog=catalog, tenant_id=taken.tenant_id, batch=batch),
+            scopes=scopes_of(
+                model,
+                catalog=catalog,
+                tenant_id=taken.tenant_id,
+                batch_id=taken.batch_id,
+                batch_slots=taken.batch_slots,
+            ),
             urgent=taken.interactive,
         )
 
@@ -236,23 +239,17 @@ class Router:
                     late.append((each.job.id, each.job.epoch, _why_late(each, decision)))
                 case Outlook.NEVER:
                     homeless.append(each.job.id)
+                    # It is looked at again after the hold: that long it has waited.
+                    self._runtime.tallies.add(
+                        Tally.WAIT_SECONDS, HOMELESS_HOLD_S, model=each.job.spec.model, reason="no_model"
+                    )
                 case Outlook.GO | Outlook.WAIT:
                     blocked[each.lane] = _worth_asking_s(decision, now.counters)
         if late:
             await dispatch.expire(session, late)
         if homeless:
             await dispatch.hold(session, homeless, hold_s=HOMELESS_HOLD_S)
-        self._tell(waiting, now)
         return blocked
-
-    def _tell(self, waiting: Sequence[Taken], now: Round) -> None:
-        """Jobs that no model may take now are looked at again after the hold: that long they have waited."""
-        for each in waiting:
-            decision = now.decided[each.job.id]
-            if decision.outlook is Outlook.NEVER:
-                self._runtime.tallies.add(
-                    Tally.WAIT_SECONDS, HOMELESS_HOLD_S, model=each.job.spec.model, reason="no_model"
-                )
 
     async def _leave(self, placed: Sequence[Placed]) -> None:
         """Give up places whose jobs were not routed. Where that fails they expire by themselves."""

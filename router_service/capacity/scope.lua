@@ -1,4 +1,5 @@
--- What every action shares; put before each of them. Time is Redis' own.
+-- What every action shares; put before each of them. Time is Redis' own. Each is given the gate as its one key: those of the
+-- scopes are made here, of their names, which Redis Cluster would not allow.
 --
 -- A scope is whatever has limits of its own: `model:<id>`, `group:<name>`, `tenant:<id>`, `batch:<id>`. Its keys:
 --   waybill:slots:<scope>       zset  calls in flight: reservation -> expiry (ms)

@@ -36,20 +36,22 @@ class Scope:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchCap:
-    """How many calls of one batch may be made at a time."""
-
-    batch_id: UUID
-    slots: int
-
-
 def model_scope(model: Model) -> Scope:
     return _scope("model", model.id, model.limits, burst_s=model.limits.burst_s)
 
 
-def scopes_of(model: Model, *, catalog: Catalog, tenant_id: str, batch: BatchCap | None) -> tuple[Scope, ...]:
-    """The model first, then what else limits a call to it by this tenant and batch."""
+def scopes_of(
+    model: Model,
+    *,
+    catalog: Catalog,
+    tenant_id: str,
+    batch_id: UUID | None = None,
+    batch_slots: int | None = None,
+) -> tuple[Scope, ...]:
+    """The model first, then what else limits a call to it by this tenant and batch.
+
+    `batch_slots`: how many calls of the batch may be made at a time, None for any number.
+    """
     scopes = [model_scope(model)]
     group = model.limit_group
     if group is not None:
@@ -57,8 +59,8 @@ def scopes_of(model: Model, *, catalog: Catalog, tenant_id: str, batch: BatchCap
     tenant = _scope("tenant", tenant_id, catalog.tenant(tenant_id).caps)
     if tenant.slots is not None or tenant.rates:
         scopes.append(tenant)
-    if batch is not None:
-        scopes.append(Scope(kind="batch", name=f"batch:{batch.batch_id.hex}", slots=batch.slots, rates={}))
+    if batch_id is not None and batch_slots is not None:
+        scopes.append(Scope(kind="batch", name=f"batch:{batch_id.hex}", slots=batch_slots, rates={}))
     return tuple(scopes)
 
 

@@ -22,6 +22,7 @@ for index, scope in ipairs(cjson.decode(ARGV[1]).scopes) do
     places = redis.call('ZCOUNT', key('places', scope.name), now, '+inf'),
     paused_ms = math.max(0, (number(state, 'paused_until') or 0) - now),
     broken_ms = broken_until and (broken_until > now and broken_until - now or -1) or 0,
-    failing = (number(state, 'failing_until') or 0) > now and 1 or 0, factor = factor_of(state), rate = rate, wait_ms = math.ceil(wait), measures = measures_of(state)}
+    failing = (number(state, 'failing_until') or 0) > now and 1 or 0,
+    factor = factor_of(state), rate = rate, wait_ms = math.ceil(wait), measures = measures_of(state)}
 end
 return cjson.encode(reply)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from router_service.capacity.scopes import BatchCap, Numbered, Scope, names, scopes_of
+from router_service.capacity.scopes import Numbered, Scope, names, scopes_of
 from tests.support.catalogs import catalog_of, entry
 
-BATCH = BatchCap(batch_id=UUID(int=7), slots=3)
+BATCH = UUID(int=7)
 TENANTS = {"acme": {"max_parallel_requests": 2, "rpm": 30}, "*": {"tpm": 500}, "free": {"weight": 2}}
 CATALOG = catalog_of(
     entry("alpha", params={"rpm": 60, "max_parallel_requests": 4}, router={"burst_s": 3, "limit_group": "account"}),
@@ -17,13 +17,14 @@ CATALOG = catalog_of(
 )
 
 
-def scopes(model_id: str, tenant_id: str, batch: BatchCap | None = None) -> tuple[Scope, ...]:
-    return scopes_of(CATALOG.by_id[model_id], catalog=CATALOG, tenant_id=tenant_id, batch=batch)
+def scopes(model_id: str, tenant_id: str, batch_id: UUID | None = None) -> tuple[Scope, ...]:
+    model = CATALOG.by_id[model_id]
+    return scopes_of(model, catalog=CATALOG, tenant_id=tenant_id, batch_id=batch_id, batch_slots=3)
 
 
 def test_a_call_is_under_its_model_first_then_its_group_its_tenant_and_its_batch() -> None:
     found = scopes("alpha", "acme", BATCH)
-    assert names(found) == ["model:alpha", "group:account", "tenant:acme", f"batch:{BATCH.batch_id.hex}"]
+    assert names(found) == ["model:alpha", "group:account", "tenant:acme", f"batch:{BATCH.hex}"]
     assert [each.kind for each in found] == ["model", "group", "tenant", "batch"]
     model, group, tenant, batch = found
     assert (model.slots, model.rates, model.burst_s) == (4, {"rpm": 60}, 3)
