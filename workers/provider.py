@@ -13,7 +13,7 @@ from router_service.capacity.scopes import model_scope, names, scopes_of
 from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
-from router_service.policy.outcomes import Answered, Failed, OutOfTime, Throttled
+from router_service.policy.outcomes import Answered, Failed, OutOfTime
 from router_service.store import calls as store
 from router_service.store import dispatch
 from router_service.store.calls import Fate
@@ -21,6 +21,7 @@ from router_service.telemetry.logs import logger
 from router_service.tickets import decode
 from workers.calls import TIMEOUT_CODE, Calls, left_s
 from workers.desk import GONE, Desk
+from workers.lessons import Lessons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from router_service.capacity.scopes import Scope
     from router_service.catalog.models import Model
-    from router_service.policy.outcomes import Outcome, Seen
+    from router_service.policy.outcomes import Outcome
     from router_service.routing.policy import RoutingPolicy
     from router_service.store.calls import Claim
     from router_service.store.dispatch import Returned
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 log = logger(__name__)
 RENEWALS_PER_LEASE = 3
 SORT_OUT_S = 1.0
-LEARN_AGAIN_S = 30.0
 
 
 class ProviderWorker:
@@ -51,7 +51,7 @@ class ProviderWorker:
         self._calls = Calls(runtime, adapters)
         self._desks: dict[str, Desk] = {}
         self._jobs: dict[tuple[UUID, int], Job] = {}
-        self._learnt: dict[str, tuple[Seen, float]] = {}
+        self._lessons = Lessons(runtime)
         self._tickets = 0
 
     async def open(self) -> None:
@@ -153,7 +153,7 @@ class ProviderWorker:
 
     def has_rates(self, model_id: str) -> bool:
         model = self._runtime.offer.catalog.by_id.get(model_id)
-        return model is not None and bool(model_scope(model).rates or model.limit_group or model_id in self._learnt)
+        return model is not None and bool(model_scope(model).rates or model.limit_group or self._lessons.has(model_id))
 
     async def exchange(self, model_id: str, ended: Sequence[Ended], needs: Sequence[Need]) -> Grants:
         catalog = self._runtime.offer.catalog
@@ -202,7 +202,7 @@ class ProviderWorker:
         failpoint("provider.after_call")
         if model is not None:
             self._runtime.tallies.add(Tally.CALLS, model=model.id)
-            await self._learn(model, outcome)
+            await self._lessons.take(model, outcome)
         self._settle(job, claim, outcome, latency_s=ended - began)
         await self._end(job, claim, model, outcome, began=began, ended=ended)
 
@@ -292,26 +292,6 @@ class ProviderWorker:
                 answer=answer,
             )
         )
-
-    async def _learn(self, model: Model, outcome: Outcome) -> None:
-        """What the provider told of its limits is known before the slot is handed on."""
-        try:
-            if isinstance(outcome, Throttled):
-                self._runtime.tallies.add(Tally.THROTTLED, model=model.id)
-                await self._runtime.limiter.throttled(model, pause_s=outcome.retry_after_s)
-            if outcome.seen is not None and self._is_news(model, outcome.seen):
-                await self._runtime.limiter.learn(model, outcome.seen)
-                self._learnt[model.id] = (outcome.seen, time.monotonic())
-        except UnavailableError as error:
-            log.warning("the model could not be paused", model=model.id, error=str(error))
-
-    def _is_news(self, model: Model, seen: Seen) -> bool:
-        """A limit that is lower than ours and not told lately, or nothing left."""
-        caps = [(getattr(seen, name), getattr(model.limits, name)) for name in ("rpm", "tpm", "itpm", "otpm")]
-        if not seen.exhausted_s and not any(cap is not None and (own is None or cap < own) for cap, own in caps):
-            return False
-        before, told_at = self._learnt.get(model.id, (None, 0.0))
-        return seen.exhausted_s > 0 or before != seen or time.monotonic() - told_at > LEARN_AGAIN_S
 
     def _done(self, job: Job) -> None:
         claim = job.claim

@@ -13,7 +13,7 @@ from tests.support.polling import until
 from tests.support.steps import ANSWER
 from tests.support.workers import GOOD, HeldProvider, ScriptedProvider, always
 from workers import desk as desk_module
-from workers import provider as provider_module
+from workers import lessons as lessons_module
 
 if TYPE_CHECKING:
     import redis
@@ -122,7 +122,7 @@ async def test_a_limit_that_headers_tell_is_learned_once_and_again_only_after_a_
     await workers.work("alpha")
     assert learned == [seen]
     assert admin_redis.hget(STATE, "cap:rpm") == b"6000"
-    monkeypatch.setattr(provider_module, "LEARN_AGAIN_S", 0.0)
+    monkeypatch.setattr(lessons_module, "LEARN_AGAIN_S", 0.0)
     await steps.accept(count=2)
     await workers.work("alpha")
     assert learned == [seen] * 3
@@ -146,7 +146,7 @@ async def test_only_what_is_lower_than_ours_or_used_up_is_news(
     )
     (message,) = await workers.routed(steps)
     await workers.provider.call(*message)
-    assert bool(workers.provider._learnt) is is_news
+    assert bool(workers.provider._lessons._learnt) is is_news
     assert ((await workers.live()).paused_s > 2) is (seen.exhausted_s > 0)
 
 
