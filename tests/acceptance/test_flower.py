@@ -32,7 +32,9 @@ def flower(stack: RunningStack) -> Iterator[httpx.Client]:
 
         def knows_workers() -> bool:
             with suppress(httpx.TransportError):  # the stack is ready before Flower listens
-                return bool(client.get("/api/workers").json())
+                # Of itself Flower asks the workers once, when it starts, and not all of them may have been there.
+                workers = client.get("/api/workers", params={"refresh": "true"}).json()
+                return any(name.startswith("provider") for name in workers)
             return False
 
         until(knows_workers, patience_s=30, what="Flower knows the workers")
