@@ -141,7 +141,7 @@ async def _first_catalog(settings: Settings) -> Catalog:
 
 
 async def _run_janitor(settings: Settings, name: str) -> None:
-    janitor = Janitor(Runtime(settings, role="janitor", name=name))
+    janitor = Janitor(Runtime(settings, role="janitor", name=name), policy=RoutingPolicy())
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

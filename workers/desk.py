@@ -13,7 +13,6 @@ import asyncio
 import heapq
 import itertools
 import math
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +22,7 @@ from router_service.capacity.measures import Measures
 from router_service.capacity.scopes import RATES
 from router_service.errors import UnavailableError
 from router_service.telemetry.logs import logger
+from workers.starts import Starts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -36,7 +36,6 @@ log = logger(__name__)
 GONE = "gone"  # the model has left the catalog
 MOST_ASKED = 200
 CLAIM_S = 0.1  # so long before its start a job is claimed
-BUSY_S = 2.0  # a model that started something so lately has its next jobs claimed before a slot comes free
 LEAST_LOOK_S = 0.02  # less than a grant lies ahead: asking oftener brings nothing
 LOOK_AGAIN_S = 0.5  # where a call must end first and its announcement was lost
 LATE_S = 0.1  # a start that was missed by more is exchanged: the windows' margin covers the rest of the way
@@ -51,8 +50,9 @@ AGAIN_S = 0.2
 class Job:
     """A ticket's way through this worker. `claim` once it is claimed, `need` once capacity was asked for.
 
-    Times are the loop's: `since` it came, `ready_at` it was claimed, `ask_at` it is worth asking for it, `due` is its start and
-    `earliest` the first moment that its start can have been, `kept_at` its slot was last prolonged. `task`: its call; `begun`:
+    Times are the loop's: `since` it came, `ready_at` it was claimed, `held_at` its lease was last prolonged, `ask_at` it is worth
+    asking for it, `due` is its start and `earliest` the first moment that its start can have been, `kept_at` its slot was last
+    prolonged. `task`: its call; `begun`:
     that runs, so that it can be cancelled; `cut`: nobody waits for it; `ended`: only its end is left to write. `held_by` and
     `held_since`: its own tenant's or batch's limit holds it up.
     """
@@ -68,6 +68,7 @@ class Job:
     due: float = 0.0
     earliest: float = 0.0
     ready_at: float = 0.0
+    held_at: float = 0.0
     ask_at: float = 0.0
     kept_at: float = 0.0
     held_by: str | None = None
@@ -79,7 +80,13 @@ class Job:
 
 
 class Office(Protocol):
-    """What a desk needs of its worker. Nothing of it raises UnavailableError but `exchange`."""
+    """What a desk needs of its worker. Nothing of it raises UnavailableError but `exchange`.
+
+    `lease_s`: how long a claim or a slot lasts that is not prolonged.
+    """
+
+    @property
+    def lease_s(self) -> float: ...
 
     async def claim(self, jobs: Sequence[Job]) -> list[Job]:
         """Claim; those that were claimed. The others are done with."""
@@ -103,30 +110,10 @@ class Office(Protocol):
         """Places came free: the router may send more."""
 
     def waited(self, model_id: str, why: str, seconds: float) -> None:
-        """For so long jobs were ready and were not let start."""
+        """Jobs were not let start for so long, all their times together."""
 
     def exchanged(self, model_id: str) -> None:
         """A start was missed."""
-
-
-class Starts:
-    """How bursty the starts of the last seconds were."""
-
-    def __init__(self) -> None:
-        self._moments: deque[float] = deque()
-        self._crowds: deque[tuple[float, int]] = deque()
-
-    def add(self, now: float) -> None:
-        self._moments.append(now)
-        while self._moments[0] < now - CLAIM_S:
-            self._moments.popleft()
-        self._crowds.append((now, len(self._moments)))
-
-    def most(self, now: float) -> int:
-        """The most that started within CLAIM_S."""
-        while self._crowds and self._crowds[0][0] < now - BUSY_S:
-            self._crowds.popleft()
-        return max((count for _moment, count in self._crowds), default=0)
 
 
 class Desk:
@@ -141,12 +128,13 @@ class Desk:
         self._ready: list[Job] = []
         self._asked: Sequence[Job] = ()
         self._ended: list[Ended] = []
-        self._starts = Starts()
+        self._starts = Starts(within_s=CLAIM_S)
         self._target = 1
         self._claim_at = 0.0
         self._look_at = math.inf
         self._held_by: str | None = None
         self._held_since = 0.0
+        self._held_jobs = 0
         self._claim_now = asyncio.Event()
         self._admit_now = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -202,6 +190,7 @@ class Desk:
 
     async def clear(self, *, why: str) -> None:
         """Give back everything that is not called yet."""
+        self._hold(None)
         ready, self._ready = self._ready, []
         waiting, self._waiting = [job for _urgent, _number, job in self._waiting], []
         await self._let_go(ready, waiting, why)
@@ -214,7 +203,10 @@ class Desk:
         self._ready = [job for job in self._ready if job not in ready]
         self._waiting = [entry for entry in self._waiting if entry[2] not in waiting]
         heapq.heapify(self._waiting)
-        await self._let_go(ready, waiting, self._held_by or "slow")
+        why = self._held_by or "slow"
+        if ready or waiting:
+            self._hold(self._held_by if self._ready else None)
+        await self._let_go(ready, waiting, why)
 
     def _patience_s(self, job: Job) -> float:
         """How long a claimed job may wait: longer where it is not in the way of others, or only its turn comes late."""
@@ -278,10 +270,13 @@ class Desk:
     async def _admit_next(self) -> None:
         await self._until(self._admit_now, self._look_at)
         now = self._loop.time()
-        jobs = [job for job in self._ready if job.ask_at <= now][:MOST_ASKED]
+        held = [job for job in self._ready if now - job.held_at < self._office.lease_s]
+        jobs = [job for job in held if job.ask_at <= now][:MOST_ASKED]
         is_look = self._target == 0 and bool(self._waiting)  # how do things stand?
         if not jobs and not self._ended and not is_look:
-            self._look_at = min((job.ask_at for job in self._ready), default=math.inf)
+            # A job whose lease may have run out (this process was stopped for a while) is asked for when that is prolonged.
+            unsure = now + AGAIN_S if len(held) < len(self._ready) else math.inf
+            self._look_at = min((job.ask_at for job in held), default=unsure)
             return
         ended = list(self._ended)
         needs = [self._office.need(job, self.measures) for job in jobs]
@@ -357,11 +352,12 @@ class Desk:
         self._claim_now.set()
 
     def _hold(self, why: str | None) -> None:
-        """Count for how long what keeps ready jobs from starting."""
+        """Count what keeps all jobs here from starting, for how long, times how many they are."""
         now = self._loop.time()
-        if self._held_by is not None:
-            self._office.waited(self.model_id, self._held_by, now - self._held_since)
+        if self._held_by is not None and self._held_jobs:
+            self._office.waited(self.model_id, self._held_by, (now - self._held_since) * self._held_jobs)
         self._held_by, self._held_since = why, now
+        self._held_jobs = len(self._waiting) + sum(job.held_by is None for job in self._ready)
 
     def _is_long(self, stopped: Hindrance) -> bool:
         """Whether the queue is the better place to wait: another model may be had there."""
@@ -374,7 +370,7 @@ class Desk:
             if job.cut:  # before this task had its first turn
                 raise asyncio.CancelledError
             await asyncio.sleep(job.due - self._loop.time())
-            missed = self._loop.time() - job.earliest > LATE_S and self._office.has_rates(self.model_id)
+            missed = self._has_missed(job)
         except asyncio.CancelledError:
             self.unused(job, job.start_ms)
             await self._office.uncalled([job], why="shutdown")
@@ -386,6 +382,13 @@ class Desk:
             self._ready.insert(0, job)
             return
         await self._office.make(job)
+
+    def _has_missed(self, job: Job) -> bool:
+        """Whether its start is too long ago for a rate, or its lease or its slot may be somebody else's by now."""
+        now = self._loop.time()
+        if now - min(job.held_at, job.kept_at) >= self._office.lease_s:
+            return True
+        return now - job.earliest > LATE_S and self._office.has_rates(self.model_id)
 
     async def _until(self, event: asyncio.Event, moment: float) -> None:
         """Until the event, or the moment if that comes first."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from router_service.routing.policy import RoutingPolicy
     from router_service.store.jobs import Moved
     from workers.runtime import Runtime
 
@@ -32,8 +33,9 @@ FILE_SWEEP_S = 60.0
 class Janitor:
     """Each sweep is its own loop, so that one that waits for a dependency does not hold up the others."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, *, policy: RoutingPolicy) -> None:
         self._runtime = runtime
+        self._policy = policy
 
     async def open(self) -> None:
         await self._runtime.open()
@@ -59,7 +61,7 @@ class Janitor:
 
     async def mend_counters(self) -> None:
         """After Redis lost its state."""
-        if await mending.mend_counters(self._runtime):
+        if await mending.mend_counters(self._runtime, self._policy):
             self._runtime.tallies.add(Tally.RECOVERED, what="counters")
 
     async def take_over_leases(self) -> None:

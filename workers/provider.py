@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from router_service.capacity.connection import end_loops
 from router_service.capacity.limiter import Answer, Ended, Grants, Hindrance, Need, reservation
 from router_service.capacity.measures import Measures
-from router_service.capacity.scopes import model_scope, names, scopes_of
+from router_service.capacity.scopes import account_scopes, model_scope, names, scopes_of
 from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
@@ -115,7 +115,12 @@ class ProviderWorker:
 
     # What a desk asks for.
 
+    @property
+    def lease_s(self) -> float:
+        return self._runtime.settings.lease_s
+
     async def claim(self, jobs: Sequence[Job]) -> list[Job]:
+        asked_at = asyncio.get_running_loop().time()
         claims = await self._calls.claim([job.ticket for job in jobs])
         ready: list[Job] = []
         stale: list[Job] = []
@@ -124,7 +129,7 @@ class ProviderWorker:
                 stale.append(job)
                 job.done.set()
                 continue
-            job.claim = claim
+            job.claim, job.held_at = claim, asked_at
             self._jobs[claim.id, claim.attempt] = job
             if claim.model_id not in self._runtime.offer.catalog.by_id:
                 job.task = asyncio.create_task(self._end_without_model(job, claim))
@@ -164,7 +169,7 @@ class ProviderWorker:
             gone = Hindrance(why=GONE, wait_s=1.0)
             return Grants(now_ms=0, answers=(), stopped=gone, next_s=0.0, free=0, measures=Measures())
         grants = await self._runtime.limiter.exchange(
-            model, ended=ended, needs=needs, breaker=catalog.breaker, lease_s=self._runtime.settings.lease_s
+            model, ended=ended, needs=needs, breaker=catalog.breaker, lease_s=self.lease_s
         )
         if ended:
             failpoint("provider.after_settle")
@@ -184,7 +189,7 @@ class ProviderWorker:
         loop, desk = asyncio.get_running_loop(), self._desk(job.model_id)
         model = self._runtime.offer.catalog.by_id.get(claim.model_id)
         left = left_s(claim, since=job.ready_at, now=loop.time())
-        if desk.measures.latency_s is not None and left < desk.measures.latency_s:
+        if left < (desk.measures.least_for(claim.tokens_out) or 0.0):
             desk.unused(job, job.start_ms)
             await self.uncalled([job], why="deadline")
             return
@@ -304,8 +309,7 @@ class ProviderWorker:
         model = self._runtime.offer.catalog.by_id.get(jobs[0].model_id)
         if model is None:
             return
-        common = {model_scope(model).name, *([f"group:{model.limit_group}"] if model.limit_group else [])}
-        scopes = sorted(common.union(*(names(job.scopes) for job in jobs)))
+        scopes = sorted({*account_scopes(model)}.union(*(names(job.scopes) for job in jobs)))
         try:
             await self._runtime.limiter.leave(
                 scopes, [reservation(job.ticket.job_id.hex, job.ticket.epoch) for job in jobs]
@@ -320,9 +324,12 @@ class ProviderWorker:
         at_hand = dict(self._jobs)
         if not at_hand:
             return
+        asked_at = asyncio.get_running_loop().time()
         async with self._runtime.database.transaction() as session:
-            held = await store.renew(session, at_hand.keys(), lease_s=self._runtime.settings.lease_s)
+            held = await store.renew(session, at_hand.keys(), lease_s=self.lease_s)
         for key, job in at_hand.items():
+            if key in held:
+                job.held_at = asked_at
             if key in held or job.ended or job.cut:
                 continue
             self._desk(job.model_id).drop(job)
@@ -337,7 +344,7 @@ class ProviderWorker:
         calling = {job.need.reservation: job for job in calls if job.need}
         if not calling:
             return
-        lease_s, asked_at = self._runtime.settings.lease_s, time.monotonic()
+        lease_s, asked_at = self.lease_s, time.monotonic()
         try:
             held = [(name, job.scopes) for name, job in calling.items()]
             async with asyncio.timeout(lease_s / RENEWALS_PER_LEASE / 2):  # a server that is silent is as good as away

@@ -30,3 +30,7 @@ CREATE INDEX jobs_held ON jobs (held_until) WHERE state = 'queued' AND held_unti
 -- With it, and with what is live, the counts of an open batch are read from indexes.
 CREATE INDEX jobs_batch_wrong ON jobs (batch_id, state)
   WHERE batch_id IS NOT NULL AND state IN ('failed', 'cancelled', 'expired');
+
+-- Calls that nobody waits for any more are rare; after the loss of Redis the latest of them count again.
+CREATE INDEX attempts_abandoned ON attempts (ended_at)
+  WHERE outcome IN ('lost', 'cancelled', 'returned') OR error_code IN ('timeout', 'deadline_exceeded');

@@ -1,4 +1,5 @@
 -- Back to the first schema; ranks, kinds of fallback and caps of batches are forgotten.
+DROP INDEX attempts_abandoned;
 DROP INDEX jobs_batch_wrong;
 DROP INDEX jobs_held;
 DROP INDEX jobs_queued;

@@ -61,8 +61,13 @@ METRICS = (
     _gauge("breaker_open", "1 while a model's breaker lets nothing through", "model"),
     _gauge("limit_factor", "The share of its limits that a model is given, below 1 after a 429", "model"),
     _counter(Tally.CALLS, "Calls to a provider that came to an end"),
-    _counter(Tally.THROTTLED, "Calls that the provider answered with 429"),
-    _counter(Tally.WAIT_SECONDS, "Seconds that jobs waited, by what they waited for"),
+    _counter(
+        Tally.THROTTLED, "Calls that the provider asked to make later: 429, or 503 and 529 where it is overloaded"
+    ),
+    _counter(
+        Tally.WAIT_SECONDS,
+        "Seconds that jobs waited in a model's queue, by what for; of `no_model` in the line",
+    ),
     _counter(Tally.EXCHANGED, "Reserved starts that were missed and reserved anew"),
     _counter(Tally.GIVEN_BACK, "Jobs that went back from a model's queue to the line in Postgres"),
     _counter(Tally.STALE_FINISHES, "Answers that came after their job had been given to another worker"),

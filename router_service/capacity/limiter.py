@@ -6,13 +6,14 @@ The rules are in the Lua files beside this one; Redis' clock is the only one use
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from router_service.capacity.connection import unavailable
 from router_service.capacity.measures import Measures
-from router_service.capacity.scopes import Numbered, Scope, model_scope, names
-from router_service.capacity.scripts import GATE, Scripts, run_id
+from router_service.capacity.scopes import Numbered, Scope, account_scopes, model_scope, names
+from router_service.capacity.scripts import GATE, LOSS, LOSS_KEPT_S, Scripts, run_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -227,7 +228,7 @@ class Limiter:
     async def snapshot(self, models: Sequence[Model]) -> dict[str, Live]:
         if not models:
             return {}
-        question = {"scopes": [model_scope(model).as_json() for model in models]}
+        question = {"scopes": [model_scope(model).as_json() | {"account": account_scopes(model)} for model in models]}
         rows = json.loads((await self._scripts.run(("snapshot", question)))[0])
         return {model.id: _live(row) for model, row in zip(models, rows, strict=True)}
 
@@ -236,17 +237,43 @@ class Limiter:
         with unavailable():
             return bool(await self._redis.get(GATE) == (await run_id(self._redis)).encode())
 
-    async def shut(self) -> None:
-        """Let nothing be placed or reserved until the counters are rebuilt."""
-        with unavailable():
-            await self._redis.delete(GATE)
+    async def shut(self) -> str:
+        """Let nothing be placed or reserved until the counters are rebuilt.
 
-    async def rebuild(self, calls: Iterable[Call], started: Iterable[Started]) -> bool:
-        """Put back what is in flight and what was started of late, and open the gate. False where somebody else was first."""
+        A name for this loss: all who mend it are told the same one.
+        """
+        with unavailable():
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.delete(GATE)
+                pipe.set(LOSS, secrets.token_hex(8), nx=True, ex=LOSS_KEPT_S)
+                pipe.get(LOSS)
+                return _text((await pipe.execute())[-1])
+
+    async def rebuild(
+        self,
+        calls: Iterable[Call],
+        started: Iterable[Started],
+        *,
+        pauses: Iterable[tuple[str, float]] = (),
+        measures: Mapping[str, Measures] | None = None,
+        loss: str | None = None,
+    ) -> bool:
+        """Put back what is in flight, what was started of late, who is to wait, what models' calls were like, and open the gate.
+
+        `loss` is what `shut` answered before the rows were read (None: it is shut now). False where somebody else was first,
+        or where all was lost again since.
+        """
+        if loss is None:
+            if await self.is_open():
+                return False
+            loss = await self.shut()
         with unavailable():
             run = await run_id(self._redis)
         question = {
             "run_id": run,
+            "loss": loss,
+            "pauses": [[scope, int(left_s * 1000)] for scope, left_s in pauses],
+            "measures": [[f"model:{model_id}", each.means()] for model_id, each in (measures or {}).items()],
             "calls": [[call.reservation, int(call.left_s * 1000), *call.scopes] for call in calls],
             "started": [
                 [each.scope.name, rate, int(each.ago_s * 1000), units]
@@ -259,7 +286,7 @@ class Limiter:
 
     async def _learn(self, model: Model, *, pause_s: float, throttled: bool, caps: Mapping[str, float]) -> None:
         question = {
-            "scope": model_scope(model).name,
+            "scopes": account_scopes(model),
             "pause_ms": int(pause_s * 1000),
             "throttled": int(throttled),
             "forget_ms": int(BELIEVED_S * 1000),

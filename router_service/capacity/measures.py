@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from router_service.routing.constraints import least_s
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -20,23 +22,33 @@ LONGER = 1.5  # an answer without a limit, against the mean answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:
-    """Means over a model's last calls; None before the first."""
+    """Means over a model's last calls; None before the first.
+
+    `least_s` is the least that one took within some minutes, None where none has ended for a minute.
+    """
 
     estimated_in: float | None = None
     real_in: float | None = None
     real_out: float | None = None
     latency_s: float | None = None
+    least_s: float | None = None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Measures:
         """From the JSON of the Lua files."""
-        latency_ms = row.get("latency_ms")
+        latency_ms, least_ms = row.get("latency_ms"), row.get("least_ms")
         return cls(
             estimated_in=row.get("estimated_in"),
             real_in=row.get("real_in"),
             real_out=row.get("real_out"),
             latency_s=None if latency_ms is None else latency_ms / 1000,
+            least_s=None if least_ms is None else least_ms / 1000,
         )
+
+    def means(self) -> dict[str, float]:
+        """What is known of tokens, by the names of the Lua files."""
+        known = {"estimated_in": self.estimated_in, "real_in": self.real_in, "real_out": self.real_out}
+        return {name: value for name, value in known.items() if value is not None}
 
     def tokens_in(self, estimated: int) -> int:
         """A prompt's tokens, its estimate corrected by how far off the estimates of this model have been."""
@@ -53,6 +65,10 @@ class Measures:
         if limit is None:
             limit = typical if not self.real_out else math.ceil(self.real_out * LONGER) + 1
         return limit if most is None else min(limit, most)
+
+    def least_for(self, limit: int | None) -> float | None:
+        """Seconds that a call takes at the very least, whose answer has no more than `limit` tokens."""
+        return least_s(limit, least_s=self.least_s, tokens_out=self.real_out)
 
     @property
     def tokens(self) -> float | None:

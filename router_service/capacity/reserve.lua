@@ -88,11 +88,13 @@ local function take(rate, units, start)
   rate.last, rate.asked = start, nil
 end
 
-local scopes, asked = {}, {}
+local function is_common(scope) return scope.kind == 'model' or scope.kind == 'group' end
+
+local scopes, asked, is_paced = {}, {}, false
 for _, job in ipairs(ask.jobs) do asked[job[1]] = true end
 for index, scope in ipairs(ask.scopes) do
   local state, read = state_of(scope.name)
-  local slots, paced = key('slots', scope.name), false
+  local slots = key('slots', scope.name)
   redis.call('ZREMRANGEBYSCORE', slots, '-inf', now)
   scope.state, scope.read, scope.used, scope.opened = state, read, redis.call('ZCARD', slots), {}
   scope.is_new = scope.used == 0
@@ -100,11 +102,14 @@ for index, scope in ipairs(ask.scopes) do
   scope.is_taken = state.turn and not asked[state.turn]
   for name, limit in pairs(limits_of(scope.rates, state)) do
     scope.opened[#scope.opened + 1] = open_rate(scope, state, name, limit)
-    paced = paced or WINDOWS[name].paced
+    is_paced = is_paced or is_common(scope) and WINDOWS[name].paced
   end
-  -- Where no rate can be lowered a throttle lowers the calls at a time.
-  if not paced and scope.slots > 0 then scope.slots = math.max(1, math.floor(scope.slots * factor_of(state))) end
   scopes[index] = scope
+end
+
+-- Where no rate can be lowered a throttle lowers the calls at a time.
+for _, scope in ipairs(scopes) do
+  if not is_paced and scope.slots > 0 then scope.slots = math.max(1, math.floor(scope.slots * factor_of(scope.state))) end
 end
 
 -- Whoever asks is not under way: a slot that it holds is left of a grant that was not heard, or of counters made anew from the rows.
@@ -117,7 +122,10 @@ for _, job in ipairs(ask.jobs) do
 end
 
 local model = scopes[1]
-local paused = (number(model.state, 'paused_until') or 0) - now
+local paused = 0
+for _, scope in ipairs(scopes) do
+  if is_common(scope) then paused = math.max(paused, (number(scope.state, 'paused_until') or 0) - now) end
+end
 local broken_until, probe = number(model.state, 'broken_until'), model.state.probe
 local probing = broken_until and broken_until <= now
 if paused > 0 then
@@ -134,7 +142,7 @@ local function hindrance(job)
   local start, why, ours, full = now, nil, false, nil
   for i = 6, #job do
     local scope = scopes[job[i]]
-    local common = scope.kind == 'model' or scope.kind == 'group'
+    local common = is_common(scope)
     if scope.slots >= 0 and scope.used >= scope.slots then
       scope.state.hungry = whole(now)
       return nil, common and 'slots' or scope.kind, 0, common
@@ -192,7 +200,7 @@ reply.measures = measures_of(model.state)
 local last = ask.jobs[#ask.jobs] or {'', 1, reply.measures.real_in or 1, reply.measures.real_out or 1}
 reply.next_ms, reply.free = 0, math.huge
 for _, scope in ipairs(scopes) do
-  if scope.kind == 'model' or scope.kind == 'group' then
+  if is_common(scope) then
     if scope.slots >= 0 then reply.free = math.max(0, math.min(reply.free, scope.slots - scope.used)) end
     if reply.state == 'open' and reply.free == 0 and #ask.jobs == 0 then
       reply.state = 'slots'

@@ -69,6 +69,8 @@ def counters_of(limits: Limits, live: Live) -> Counters:
         paused_s=live.paused_s,
         broken_s=max(live.broken_s, 0.0),
         latency_s=live.latency_s,
+        least_s=live.measures.least_s,
+        tokens_out=live.measures.real_out,
         held_by=held_by,
         is_failing=live.is_failing,
     )

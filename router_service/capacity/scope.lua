@@ -7,7 +7,7 @@
 --   waybill:log:<rate>:<scope>  zset  what was started within the rate's window: "<bucket>:<units>" -> bucket
 --   waybill:state:<scope>       hash  <rate>:free (GCRA's theoretical arrival time, ms), <rate>:last (latest start, ms), <rate>:sum (units in
 --                                     the log); of a model also paused_until, broken_until, failing_until, probe, recent, row, factor, factor_at,
---                                     cap:<rate>, cap:<rate>:until and the measures of its calls; hungry: somebody waits for a slot;
+--                                     cap:<rate>, cap:<rate>:until and the measures of its calls (see measures_of); hungry: somebody waits for a slot;
 --                                     turn, turn_rate, turn_at, turn_until: see reserve.lua
 -- All but the gate expire a day and an hour or more after their last use, so that no window outlives its keys.
 --
@@ -101,9 +101,14 @@ local function keep(scope, state, names, is_new)
   for name in pairs(names) do redis.call('PEXPIRE', key('log:' .. name, scope), KEEP_MS) end
 end
 
--- Moving means over a model's calls; missing before the first.
+-- {estimated_in, real_in, real_out, latency_ms, least_ms}: moving means over a model's calls, missing before the first; and the least that
+-- one took within the last 5 to 10 minutes, missing where no call has ended for a minute, since it may have changed.
+local FRESH_MS = 60000
 local function measures_of(state)
   local measures = {}
   for _, name in ipairs({'estimated_in', 'real_in', 'real_out', 'latency_ms'}) do measures[name] = number(state, name) end
+  if now - (number(state, 'measured_at') or 0) < FRESH_MS then
+    measures.least_ms = math.min(number(state, 'least_ms'), number(state, 'least_before') or math.huge)
+  end
   return measures
 end

@@ -40,6 +40,12 @@ def model_scope(model: Model) -> Scope:
     return _scope("model", model.id, model.limits, burst_s=model.limits.burst_s)
 
 
+def account_scopes(model: Model) -> list[str]:
+    """The names of what a provider's word about its limits holds for: the model, and the group that shares its account."""
+    group = model.limit_group
+    return [f"model:{model.id}", *([] if group is None else [f"group:{group}"])]
+
+
 def scopes_of(
     model: Model,
     *,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PREFIX = "waybill"
 GATE = f"{PREFIX}:gate"
+LOSS = f"{PREFIX}:loss"
+LOSS_KEPT_S = 3600
 ACTIONS = ("place", "leave", "reserve", "settle", "renew", "learn", "snapshot", "rebuild")
 
 

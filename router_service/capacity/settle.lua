@@ -12,6 +12,7 @@ local ask = cjson.decode(ARGV[1])
 local settled = 0
 local MEMORY = 0.05 -- the weight of the newest call in a measure
 local RECENT = 20
+local LEAST_MS = 300000 -- the least of a measure is forgotten after one to two of these
 
 -- Remember a correction; all of them are made together.
 local function correct(scope, name, limit, start, units)
@@ -35,6 +36,12 @@ local function measure(state, values)
     local before = number(state, name) or values[i]
     state[name] = string.format('%.6g', before + weight * (values[i] - before))
   end
+  if now - (number(state, 'least_at') or 0) > LEAST_MS then
+    state.least_before = now - (number(state, 'least_at') or 0) < 2 * LEAST_MS and state.least_ms or nil
+    state.least_ms, state.least_at = nil, whole(now)
+  end
+  state.least_ms = string.format('%.6g', math.min(number(state, 'least_ms') or values[4], values[4]))
+  state.measured_at = whole(now)
 end
 
 -- Where more than the allowed calls of the last ones failed, and at least half of them, the model is failing for the cooldown: the

@@ -83,12 +83,31 @@ CONSTRAINTS: tuple[Callable[[JobSpec, Model], Rejection | None], ...] = (
 def hindrance(job: RoutableJob, counters: Counters | None) -> Rejection | None:
     """What keeps a model that may do the job from doing it now: too slow for its deadline, or its breaker lets nothing through.
 
-    The deadline first: what is too slow once the breaker has closed is not worth waiting for.
+    The deadline first: what is too slow even at its fastest is not worth waiting for. A wait alone never makes a model too
+    slow: it may turn out shorter, and a job whose deadline passes while it waits has cost nothing.
     """
     if counters is None:
         return None
-    if job.left_s is not None and counters.latency_s is not None:
-        needed_s = max(counters.wait_s, counters.broken_s) + counters.latency_s
-        if job.left_s < needed_s:
+    if job.left_s is not None:
+        needed_s = least_s(job.spec.tokens_out, least_s=counters.least_s, tokens_out=counters.tokens_out)
+        if needed_s is not None and job.left_s < needed_s:
             return Rejection(reason=DEADLINE, bound=needed_s)
     return Rejection(reason=BREAKER, bound=counters.broken_s) if counters.broken_s > 0 else None
+
+
+def is_late(job: RoutableJob, counters: Counters | None) -> bool:
+    """Whether a model will probably be too late for the job: its wait and its usual latency go beyond the deadline."""
+    if counters is None or job.left_s is None or counters.latency_s is None:
+        return False
+    return job.left_s < max(counters.wait_s, counters.broken_s) + counters.latency_s
+
+
+def least_s(limit: int | None, *, least_s: float | None, tokens_out: float | None) -> float | None:
+    """What a call takes at the very least; None where nobody knows.
+
+    `least_s` is the least that one took of late, `tokens_out` what answers have in the mean: who allows a shorter one
+    (`limit`) may have it sooner.
+    """
+    if least_s is None or limit is None or not tokens_out:
+        return least_s
+    return least_s * min(1.0, limit / tokens_out)

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from router_service.jobs.spec import AUTO, Fallback
-from router_service.routing.constraints import BREAKER, CONSTRAINTS, DEADLINE, hindrance
+from router_service.routing.constraints import BREAKER, CONSTRAINTS, DEADLINE, hindrance, is_late
 from router_service.routing.policy import expected_tokens_out
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Candidate:
     """A model that was looked at: why it is out (`reason`, and the value that bound), or its raw scores.
 
     `cost_usd` and `wait_s` are expected values; the lowest `score` wins. `rank` is the place in the fallback chain; one that
-    `is_failing` comes behind all that are not.
+    `is_late` (probably too late for the deadline) or `is_failing` comes behind all that are not.
     """
 
     model: str
@@ -46,6 +46,7 @@ class Candidate:
     quality: float | None = None
     score: float | None = None
     is_failing: bool | None = None
+    is_late: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if value is not None}
@@ -67,7 +68,7 @@ def route(job: RoutableJob, *, catalog: Catalog, counters: Mapping[str, Counters
     """Choose among the models that the job may use. Ties go by a hash of job and model, never by chance.
 
     Fallbacks are for failures: a model of a later rank is picked only when every earlier one is out, be it for the moment, or
-    fails most of its calls. A job that has begun its tries on such a model ends them there.
+    fails most of its calls, or will be too late. A job that has begun its tries on such a model ends them there.
     """
     candidates = tuple(
         _weigh(job, model, rank=rank, counters=counters.get(model.id), policy=policy)
@@ -76,7 +77,7 @@ def route(job: RoutableJob, *, catalog: Catalog, counters: Mapping[str, Counters
     )
     eligible = [candidate for candidate in candidates if candidate.eligible]
     if eligible:
-        best = min(eligible, key=lambda each: (bool(each.is_failing), each.rank, each.score, _tie(job, each.model)))
+        best = min(eligible, key=lambda each: _order(job, each))
         model_id, reason, outlook = best.model, _why(job.spec, best), Outlook.GO
     else:
         model_id, (reason, outlook) = None, _why_none(job.spec, candidates, catalog)
@@ -88,6 +89,11 @@ def route(job: RoutableJob, *, catalog: Catalog, counters: Mapping[str, Counters
         catalog=catalog.hash,
         outlook=outlook,
     )
+
+
+def _order(job: RoutableJob, each: Candidate) -> tuple[Any, ...]:
+    """The smallest is picked."""
+    return bool(each.is_late), bool(each.is_failing), each.rank, each.score, _tie(job, each.model)
 
 
 def _why(spec: JobSpec, best: Candidate) -> str:
@@ -148,6 +154,7 @@ def _weigh(job: RoutableJob, model: Model, *, rank: int, counters: Counters | No
         quality=model.expected_quality(),
         score=(policy.unknown_cost_usd if cost is None else cost) + policy.wait_usd_per_s * wait_s,
         is_failing=True if counters and counters.is_failing and job.tried != model.id else None,
+        is_late=is_late(job, counters) or None,
     )
 
 

@@ -41,7 +41,8 @@ class Counters:
 
     `waiting`: jobs in its queue; `wait_s`: how long until it can start another call; `room`: how many more its queue takes, and
     `held_by` why that is none (paused, breaker, slots, rpm, ...). `broken_s`: above 0 while its breaker lets nothing through;
-    `is_failing`: too many of its last calls failed; `latency_s`: what a call takes, None where nobody knows.
+    `is_failing`: too many of its last calls failed; `latency_s` and `tokens_out`: what a call takes and answers in the mean,
+    `least_s`: what one has taken at the least of late; None where nobody knows.
     """
 
     in_flight: int
@@ -51,6 +52,8 @@ class Counters:
     waiting: int = 0
     broken_s: float = 0.0
     latency_s: float | None = None
+    least_s: float | None = None
+    tokens_out: float | None = None
     held_by: str | None = None
     is_failing: bool = False
 

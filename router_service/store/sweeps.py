@@ -9,7 +9,7 @@ from router_service.jobs.states import JobState
 from router_service.store.jobs import Moved, moved
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from router_service.store.session import Session
@@ -19,10 +19,10 @@ POISON_LEASES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunningLease:
-    """A call in flight as the database knows it."""
+class HeldCall:
+    """A call that its provider may be at, as the database knows it. `left_s`: how long its slot may be held."""
 
-    job_id: UUID
+    id: UUID
     epoch: int
     model_id: str
     tenant_id: str
@@ -33,14 +33,23 @@ class RunningLease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenOfLate:
-    """What a model was given of a tenant, about so long ago."""
+    """What a model was given of a tenant, about so long ago.
+
+    Of `told` of the requests the provider counted the tokens, whose prompts had been estimated at `estimated_in`. Of the others
+    `untold_in` is the estimate of all their prompts, `untold_out` what their answers were limited to, but for the `unlimited`.
+    """
 
     model_id: str
     tenant_id: str
     ago_s: float
     requests: int
+    told: int
     tokens_in: int
     tokens_out: int
+    estimated_in: int
+    untold_in: int
+    untold_out: int
+    unlimited: int
 
 
 async def expired_leases(session: Session, *, lease_s: float) -> Sequence[Moved]:
@@ -81,34 +90,20 @@ async def unticketed(session: Session) -> int:
     return len(await session.rows("sweep_unticketed"))
 
 
-async def running_leases(session: Session) -> Sequence[RunningLease]:
-    return [
-        RunningLease(
-            job_id=row.id,
-            epoch=row.epoch,
-            model_id=row.model_id,
-            tenant_id=row.tenant_id,
-            batch_id=row.batch_id,
-            batch_slots=row.batch_slots,
-            left_s=row.left_s,
-        )
-        for row in await session.rows("running_leases")
-    ]
+async def held_calls(session: Session, *, lease_s: float) -> Sequence[HeldCall]:
+    """Every call under way, and those given up within the last lease."""
+    return [HeldCall(**row._mapping) for row in await session.rows("held_calls", lease_s=lease_s)]  # noqa: SLF001
 
 
 async def given_of_late(session: Session, *, within_s: float, grain_s: float) -> Sequence[GivenOfLate]:
     """Calls begun within the last so many seconds, and their tokens, by model, tenant and age (rounded down to `grain_s`)."""
-    return [
-        GivenOfLate(
-            model_id=row.model_id,
-            tenant_id=row.tenant_id,
-            ago_s=row.ago_s,
-            requests=row.requests,
-            tokens_in=row.tokens_in,
-            tokens_out=row.tokens_out,
-        )
-        for row in await session.rows("given_of_late", within_s=within_s, grain_s=grain_s)
-    ]
+    rows = await session.rows("given_of_late", within_s=within_s, grain_s=grain_s)
+    return [GivenOfLate(**row._mapping) for row in rows]  # noqa: SLF001
+
+
+async def throttled_models(session: Session) -> Mapping[str, float]:
+    """Models that said wait, and for how many seconds still."""
+    return {row.model_id: row.left_s for row in await session.rows("throttled_models")}
 
 
 async def expired_files(session: Session) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from router_service.capacity.limiter import SHUT, Call, Limiter, Started, Wish
+from router_service.capacity.measures import Measures
 from router_service.capacity.scopes import model_scope
 from router_service.capacity.scripts import GATE
 from tests.support.capacity import BREAKER, World, ended, limited, need, needs, scope, starts, world
@@ -173,3 +174,27 @@ def test_a_server_that_was_started_again_is_shut_before_anybody_has_looked(here:
     assert stopped is not None
     assert stopped.why == SHUT
     assert here.admin.get(GATE) is None
+
+
+def test_what_was_read_before_all_was_lost_again_opens_nothing(here: World) -> None:
+    """Of two janitors the one read its rows before the second loss: its calls may be over, others may have begun."""
+    here.admin.flushall()
+    before = here.run(here.limiter.shut())
+    here.admin.flushall()
+    assert not here.run(here.limiter.rebuild([call("a")], [], loss=before))
+    assert not here.run(here.limiter.is_open())
+    again = here.run(here.limiter.shut())
+    assert here.run(here.limiter.shut()) == again, "it is one loss, whoever mends it"
+    assert here.run(here.limiter.rebuild([call("b")], [], loss=again))
+    assert here.admin.zrange("waybill:slots:model:alpha", 0, -1) == [b"b"]
+
+
+def test_pauses_and_measures_outlive_the_loss(here: World) -> None:
+    here.admin.flushall()
+    known = Measures(estimated_in=100, real_in=150, real_out=40)
+    assert here.run(here.limiter.rebuild([], [], pauses=[("model:alpha", 30.0)], measures={"alpha": known}))
+    live = here.run(here.limiter.snapshot([ALPHA]))["alpha"]
+    assert (29 < live.paused_s <= 30, live.measures) == (True, known)
+    stopped = here.reserve(ALPHA, need(ALPHA)).stopped
+    assert stopped is not None
+    assert stopped.why == "paused"

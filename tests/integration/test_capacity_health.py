@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -355,3 +356,33 @@ def test_a_snapshot_shows_every_model_that_was_asked_for(here: World) -> None:
     found = here.run(here.limiter.snapshot([limited("beta"), ALPHA]))
     assert {name: each.in_flight for name, each in found.items()} == {"alpha": 1, "beta": 0}
     assert here.run(here.limiter.snapshot([])) == {}
+
+
+SHARED = scope("group", "account", rpm=600)
+ONE, TWO = (replace(limited(name), limit_group="account") for name in ("one", "two"))
+
+
+def test_a_pause_of_one_model_holds_for_all_that_share_its_account(here: World) -> None:
+    here.run(here.limiter.throttled(ONE, pause_s=30))
+    for model in (ONE, TWO):
+        assert 29 < live(here, model).paused_s <= 30
+        assert stopped_by(here, model, need(model, SHARED)) == PAUSED
+    assert live(here, limited("three")).paused_s == 0
+
+
+def test_a_throttle_lowers_the_rates_of_the_account_and_not_the_calls_at_a_time(here: World) -> None:
+    here.run(here.limiter.throttled(ONE, pause_s=0))
+    begun = [here.start(TWO, need(TWO, SHARED)) for _ in range(12)]
+    assert begun[-1] - begun[-2] == pytest.approx(100 / 0.8, rel=0.05), "600 a minute, less a fifth"
+    assert here.reserve(ONE, need(ONE, SHARED)).free == ONE.limits.slots
+
+
+def test_a_limit_told_of_one_model_is_one_limit_for_all_of_the_account(here: World) -> None:
+    here.run(here.limiter.learn(ONE, Seen(rpm=60)))
+    begun = [here.start(model, need(model, SHARED)) for model in (ONE, TWO) * 4]
+    assert begun[-1] - begun[-2] == pytest.approx(1000, rel=0.05)
+
+
+def stopped_by(here: World, model: Model, wanted: Need) -> str | None:
+    stopped = here.reserve(model, wanted).stopped
+    return None if stopped is None else stopped.why

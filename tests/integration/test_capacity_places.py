@@ -9,6 +9,7 @@ import pytest
 
 from router_service.capacity.limiter import Limiter, Wish
 from router_service.capacity.scopes import model_scope, names
+from router_service.capacity.scripts import LOSS
 from tests.support.capacity import World, limited, need, scope, world
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ async def test_routers_at_once_never_take_more_places_than_there_are(limiter: Li
 def test_no_place_is_given_while_the_gate_is_shut(here: World) -> None:
     here.run(here.limiter.shut())
     assert place(here, wish("a")) is None
-    assert here.admin.keys() == []
+    assert here.admin.keys() == [LOSS.encode()]
 
 
 def test_places_expire_by_themselves_with_their_keys(here: World) -> None:

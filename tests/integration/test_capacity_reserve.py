@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from router_service.capacity.limiter import HORIZON_MS, SHUT, Hindrance, Limiter, Wish, reservation
 from router_service.capacity.scopes import model_scope
+from router_service.capacity.scripts import LOSS
 from tests.support.capacity import BREAKER, TURN_S, World, ended, limited, need, needs, scope, starts, unused, world
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ def test_nothing_is_reserved_while_the_gate_is_shut(here: World) -> None:
     here.run(here.limiter.shut())
     grants = here.reserve(model, need(model))
     assert (grants.answers, grants.stopped) == ((), Hindrance(why=SHUT, wait_s=0.0))
-    assert here.admin.keys() == []
+    assert here.admin.keys() == [LOSS.encode()]
 
 
 def test_each_model_and_each_tenant_has_counters_of_its_own(here: World) -> None:

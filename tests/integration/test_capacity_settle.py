@@ -229,3 +229,25 @@ def test_old_calls_are_forgotten_little_by_little(here: World) -> None:
     assert live(here, model).measures.real_out == 145
     answer(1000, 60)
     assert 950 < (live(here, model).measures.real_out or 0) < 1000
+
+
+def test_the_least_that_a_call_took_is_forgotten_after_some_minutes_and_at_once_where_nothing_ends(here: World) -> None:
+    model = limited()
+
+    def answer(latency_s: float) -> float | None:
+        wanted = need(model)
+        measured = Answer(estimated_in=1, tokens_in=1, tokens_out=1, latency_s=latency_s)
+        here.settle(ended(wanted, begin(here, model, wanted), answer=measured))
+        return live(here, model).measures.least_s
+
+    assert [answer(latency_s) for latency_s in (2.0, 1.0, 3.0)] == [2.0, 1.0, 1.0]
+    here.clock.pass_by(61)
+    assert live(here, model).measures.least_s is None, "it may be quicker by now"
+    assert live(here, model).latency_s is not None
+    assert answer(3.0) == 1.0
+    here.clock.pass_by(250)
+    assert answer(4.0) == 1.0
+    here.clock.pass_by(301)
+    assert answer(5.0) == 4.0, "the 1.0 is five to ten minutes old"
+    here.clock.pass_by(1000)
+    assert answer(6.0) == 6.0

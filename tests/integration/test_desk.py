@@ -13,6 +13,7 @@ from tests.support.catalogs import entry
 from tests.support.polling import until
 from tests.support.workers import GOOD, HeldProvider, always
 from workers import desk as desk_module
+from workers import starts as starts_module
 
 if TYPE_CHECKING:
     import redis
@@ -216,7 +217,7 @@ async def _claimed(sql: Sql, count: int) -> bool:
 async def test_what_waits_behind_a_long_call_stays_a_ticket(
     open_workers: OpenWorkers, steps: Steps, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk_module, "BUSY_S", 0.05)
+    monkeypatch.setattr(starts_module, "BUSY_S", 0.05)
     monkeypatch.setattr(desk_module, "LOOK_AGAIN_S", 0.02)
     provider = HeldProvider()
     workers = await open_workers(entry("alpha", params=ONE_SLOT), adapter=provider)

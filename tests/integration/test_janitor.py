@@ -49,12 +49,14 @@ async def test_a_ticket_that_nobody_took_is_issued_anew_and_the_old_one_is_stale
 
 async def test_a_dead_workers_call_is_taken_over(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
     workers = await open_workers(entry("alpha"))
-    workers.runtime.settings = workers.runtime.settings.model_copy(update={"lease_s": 1e-6})
     await steps.accept(count=1)
     await workers.route()
     ((ticket,),) = workers.pull("model.alpha")
     await steps.claim([(await sql.value("SELECT id FROM jobs"), ticket[1])], lease_s=-1)
+    usual = workers.runtime.settings
+    workers.runtime.settings = usual.model_copy(update={"lease_s": 1e-6})  # Postgres has run for longer than that
     await workers.janitor.take_over_leases()
+    workers.runtime.settings = usual
     await workers.janitor.queue_due_retries()
     await workers.work("alpha")
     assert await sql.one("SELECT state, attempt FROM jobs") == {"state": "succeeded", "attempt": 2}

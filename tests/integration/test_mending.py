@@ -10,7 +10,7 @@ import pytest
 from router_service.jobs.states import JobState
 from router_service.store.calls import Finish
 from tests.support.catalogs import catalog_of, entry
-from tests.support.steps import answered
+from tests.support.steps import answered, gone_wrong
 from workers.mending import has_day_limits
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ async def test_calls_count_again_for_their_model_its_group_their_tenant_and_thei
     assert [slots(admin_redis, scope) for scope in (*scopes, f"batch:{batch_id.hex}")] == [2, 2, 2, 1]
     assert [given(admin_redis, scope, "rpm") for scope in scopes] == [3, 3, 3]
     assert [given(admin_redis, scope, "rpd") for scope in scopes] == [3, 3, 0]
-    assert [given(admin_redis, scope, "tpd") for scope in scopes] == [30, 30, 30], "10 counted, and two estimates of 10"
+    assert [given(admin_redis, scope, "tpd") for scope in scopes] == [38, 38, 38], (
+        "10 counted, and two estimates of 10, of which each was 7: a tenth more than that"
+    )
 
 
 async def test_what_was_begun_minutes_ago_counts_for_the_day_alone(
@@ -166,3 +168,39 @@ def test_a_day_is_looked_back_only_where_something_is_limited_by_the_day(
     entries: list[dict[str, Any]], settings: dict[str, Any], *, has: bool
 ) -> None:
     assert has_day_limits(catalog_of(*entries, **settings)) is has
+
+
+async def test_answers_without_a_limit_count_as_a_worker_reserves_them(
+    open_workers: OpenWorkers, steps: Steps, admin_redis: redis.Redis
+) -> None:
+    """By the mean of those that were told, and somewhat more; before any was told by what is typical."""
+    workers = await open_workers(entry("alpha", params={"otpm": 100_000, "itpm": 100_000}))
+    await steps.running(count=3, tokens_in=10)
+    admin_redis.flushall()
+    await workers.janitor.mend_counters()
+    assert given(admin_redis, "model:alpha", "otpm") == 3 * 512
+    assert given(admin_redis, "model:alpha", "itpm") == 30
+    (told,) = await steps.running(tokens_in=10)
+    await steps.finish(answered(told, tokens_in=20, tokens_out=100))
+    admin_redis.flushall()
+    await workers.janitor.mend_counters()
+    assert given(admin_redis, "model:alpha", "otpm") == 3 * (150 + 1) + 100
+    assert given(admin_redis, "model:alpha", "itpm") == 3 * 22 + 20, (
+        "its prompts have twice as many as was estimated, and a tenth"
+    )
+    assert (await workers.live()).measures.real_out == 100
+
+
+async def test_a_model_that_said_wait_is_waited_for_after_redis_forgot_it(
+    open_workers: OpenWorkers, steps: Steps, admin_redis: redis.Redis
+) -> None:
+    workers = await open_workers(LIMITED, entry("beta", router={"limit_group": "account"}))
+    (claim,) = await steps.running()
+    throttled = gone_wrong(
+        claim, JobState.RETRY_WAIT, outcome="throttled", status_code=429, counted=False, delay_s=40.0
+    )
+    await steps.finish(throttled)
+    admin_redis.flushall()
+    await workers.janitor.mend_counters()
+    for model in ("alpha", "beta"):
+        assert 38 < (await workers.live(model)).paused_s <= 40

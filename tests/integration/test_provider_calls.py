@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import TYPE_CHECKING, NoReturn
 from uuid import uuid4
 
@@ -221,7 +222,8 @@ async def test_a_job_that_cannot_be_answered_in_time_is_given_back_uncalled_and_
     provider = always(GOOD)
     workers = await open_workers(entry("alpha"), adapter=provider)
     (message,) = await workers.routed(steps)
-    admin_redis.hset("waybill:state:model:alpha", "latency_ms", "60000")
+    admin_redis.hset("waybill:state:model:alpha", "least_ms", "60000")
+    admin_redis.hset("waybill:state:model:alpha", "measured_at", str(time.time_ns() // 1_000_000))
     await sql.rows("UPDATE jobs SET deadline = now() + interval '20 s'")
     await workers.provider.call(*message)
     assert provider.calls == []

@@ -50,7 +50,11 @@ PLANS: list[tuple[str, dict[str, str], set[str]]] = [
     ("sweep_due", {"most": "1000"}, {"jobs_retry_wait"}),
     ("sweep_deadlines", {"most": "1000"}, {"jobs_deadline"}),
     ("sweep_unticketed", {}, {"jobs_routed"}),
-    ("running_leases", {}, {"jobs_running"}),
+    ("held_calls", {"lease_s": "20"}, {"jobs_running"}),
+    ("held_calls", {"lease_s": "20"}, {"attempts_abandoned"}),
+    ("given_of_late", {"within_s": "60", "grain_s": "1"}, {"jobs_running"}),
+    ("given_of_late", {"within_s": "60", "grain_s": "1"}, {"attempts_abandoned"}),
+    ("throttled_models", {}, {"jobs_retry_wait"}),
     ("batch_ready", {}, {"jobs_batch_live"}),
     ("batch_get", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_batch_live"}),
     ("batch_get", {"id": f"'{ID}'", "tenant_id": "'t'"}, {"jobs_batch_wrong"}),
@@ -81,6 +85,11 @@ async def fill(sql: Sql) -> None:
             f" now() + interval '1 h', {filler} FROM generate_series(1, %s) n",
             30,
         )
+    await sql.rows(
+        "INSERT INTO attempts (job_id, attempt, epoch, model_id, worker, started_at, ended_at, outcome)"
+        " SELECT id, 1, 1, 'alpha', 'w', now() - interval '1 d', now() - interval '1 d', 'answered'"
+        " FROM jobs WHERE state = 'succeeded'"
+    )
     await sql.rows("INSERT INTO tenants VALUES ('t')")
     await sql.rows(
         "INSERT INTO batches (id, tenant_id, endpoint, input_file_id, completion_window, expires_at)"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from router_service.jobs.states import JobState
-from router_service.store import sweeps
+from router_service.store import jobs, sweeps
 from router_service.store.calls import Finish
 from tests.support.steps import answered, gone_wrong
 
@@ -136,10 +136,33 @@ async def test_a_dead_job_whose_ticket_was_lost_is_found_again(steps: Steps, sql
 
 async def test_what_is_in_flight_is_told_with_the_time_it_has_left(steps: Steps, swept: Swept) -> None:
     held, gone = [(await steps.running(lease_s=lease_s))[0] for lease_s in (60.0, -60.0)]
-    leases = {lease.job_id: lease for lease in await swept(sweeps.running_leases)}
-    assert (leases[held.id].model_id, leases[held.id].epoch) == ("alpha", 1)
-    assert 50 < leases[held.id].left_s <= 60
-    assert leases[gone.id].left_s == 0
+    calls = {call.id: call for call in await swept(sweeps.held_calls, lease_s=20.0)}
+    assert (calls[held.id].model_id, calls[held.id].epoch) == ("alpha", 1)
+    assert 70 < calls[held.id].left_s <= 80, (
+        "what is left of its lease, and one more: its slot was perhaps prolonged later"
+    )
+    assert calls[gone.id].left_s == 20
+
+
+@pytest.mark.parametrize("end", ["lost", "cancelled", "timeout", "answered"])
+async def test_a_call_that_nobody_waits_for_any_more_holds_its_slot_for_a_lease(
+    steps: Steps, sql: Sql, swept: Swept, end: str
+) -> None:
+    (claim,) = await steps.running(lease_s=-1.0 if end == "lost" else 20.0)
+    match end:
+        case "lost":
+            await swept(sweeps.expired_leases, lease_s=0.0)
+        case "cancelled":
+            await swept(jobs.cancel, job_id=claim.id, tenant_id="acme")
+        case "timeout":
+            await steps.finish(gone_wrong(claim, JobState.RETRY_WAIT, error_code="timeout"))
+        case _:
+            await steps.finish(answered(claim))
+    held = await swept(sweeps.held_calls, lease_s=20.0)
+    assert [(call.id, call.epoch) for call in held] == ([] if end == "answered" else [(claim.id, 1)])
+    assert all(19 < call.left_s <= 20 for call in held)
+    await sql.rows("UPDATE attempts SET ended_at = ended_at - interval '20 s'")
+    assert await swept(sweeps.held_calls, lease_s=20.0) == []
 
 
 async def test_what_is_in_flight_is_told_with_its_tenant_and_the_cap_of_its_batch(
@@ -149,8 +172,10 @@ async def test_what_is_in_flight_is_told_with_its_tenant_and_the_cap_of_its_batc
     await sql.rows("UPDATE batches SET max_parallel_requests = 7")
     await steps.run_on()
     (alone,) = await steps.running(tenant_id="other")
-    leases = {lease.job_id: lease for lease in await swept(sweeps.running_leases)}
-    told = {job_id: (lease.tenant_id, lease.batch_id, lease.batch_slots) for job_id, lease in leases.items()}
+    told = {
+        call.id: (call.tenant_id, call.batch_id, call.batch_slots)
+        for call in await swept(sweeps.held_calls, lease_s=20.0)
+    }
     assert told == {line.id: ("acme", batch_id, 7), alone.id: ("other", None, None)}
 
 
@@ -167,12 +192,46 @@ async def test_what_was_given_of_late_is_told_by_model_tenant_and_age(steps: Ste
     await sql.rows("UPDATE jobs SET state = 'cancelled', finished_at = now() WHERE state = 'queued'")
     await steps.running(count=1)
     found = await swept(sweeps.given_of_late, within_s=60.0, grain_s=5.0)
-    assert sorted((each.tenant_id, each.ago_s, each.requests, each.tokens_in, each.tokens_out) for each in found) == [
-        ("acme", 0.0, 1, 10, 0),
-        ("acme", 5.0, 2, 200, 40),
-        ("other", 5.0, 1, 100, 20),
-    ]
+    given = {(each.tenant_id, each.ago_s): each for each in found}
+    assert given.keys() == {("acme", 0.0), ("acme", 5.0), ("other", 5.0)}
+    two, one = given["acme", 5.0], given["other", 5.0]
+    assert (two.requests, two.told, two.tokens_in, two.tokens_out, two.estimated_in) == (2, 2, 200, 40, 20)
+    assert (one.requests, one.told, one.tokens_in, one.tokens_out, one.estimated_in) == (1, 1, 100, 20, 10)
+    assert (two.untold_in, two.untold_out, two.unlimited) == (0, 0, 0)
     assert {each.model_id for each in found} == {"alpha"}
+
+
+async def test_a_call_whose_tokens_are_not_told_counts_by_its_estimates(steps: Steps, swept: Swept) -> None:
+    await steps.running(tokens_in=30, tokens_out=70)
+    await steps.running(tokens_in=12)
+    (failed,) = await steps.running(tokens_in=5, tokens_out=9)
+    await steps.finish(gone_wrong(failed, JobState.RETRY_WAIT))
+    (given,) = await swept(sweeps.given_of_late, within_s=60.0, grain_s=60.0)
+    assert (given.requests, given.told, given.tokens_in, given.tokens_out) == (3, 0, 0, 0)
+    assert (given.untold_in, given.untold_out, given.unlimited) == (47, 79, 1)
+
+
+async def test_a_call_that_waited_for_its_start_longer_than_the_window_counts_all_the_same(
+    steps: Steps, sql: Sql, swept: Swept
+) -> None:
+    """It was claimed before the window and may have been called a moment ago, also where it was given up since."""
+    for lease_s in (60.0, -1.0):
+        await steps.running(lease_s=lease_s)
+    await swept(sweeps.expired_leases, lease_s=0.0)
+    await sql.rows("UPDATE attempts SET started_at = now() - interval '100 s'")
+    (given,) = await swept(sweeps.given_of_late, within_s=60.0, grain_s=60.0)
+    assert (given.requests, given.ago_s) == (2, 0.0)
+
+
+async def test_models_that_said_wait_are_told_as_long_as_their_jobs_wait(steps: Steps, sql: Sql, swept: Swept) -> None:
+    for delay_s in (30.0, 50.0):
+        (claim,) = await steps.running()
+        await steps.finish(gone_wrong(claim, JobState.RETRY_WAIT, outcome="throttled", counted=False, delay_s=delay_s))
+    (failed,) = await steps.running()
+    await steps.finish(gone_wrong(failed, JobState.RETRY_WAIT, delay_s=90.0))
+    assert await swept(sweeps.throttled_models) == {"alpha": pytest.approx(50.0, abs=2.0)}
+    await sql.rows("UPDATE jobs SET available_at = now() - interval '1 s'")
+    assert await swept(sweeps.throttled_models) == {}
 
 
 async def test_two_janitors_at_once_take_each_call_over_once(steps: Steps, sql: Sql, swept: Swept) -> None:

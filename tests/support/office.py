@@ -75,6 +75,7 @@ class Office:
 
     def __init__(self, answer: Answer, *, rates: bool = False, call_s: float = 1.0, slow_s: float = 0.0) -> None:
         self.answer, self.rates, self.call_s, self.slow_s = answer, rates, call_s, slow_s
+        self.lease_s = 20.0
         self.desk = Desk("alpha", self)
         self.claimed: list[tuple[float, Job]] = []
         self.asked: list[tuple[float, list[Ended], list[str]]] = []
@@ -102,6 +103,8 @@ class Office:
 
     async def claim(self, jobs: Sequence[Job]) -> list[Job]:
         self.claimed += [(clock(), job) for job in jobs]
+        for job in jobs:
+            job.held_at = clock()
         self.running += len(jobs)
         self.most_running = max(self.most_running, self.running)
         return list(jobs)

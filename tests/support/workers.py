@@ -102,7 +102,7 @@ class Workers:
         self.router = Router(runtime, policy=policy)
         self.provider = ProviderWorker(runtime, adapters={"simulated": adapter or SimulatedAdapter()}, policy=policy)
         self.dead_letter = DeadLetterWorker(runtime, policy=policy)
-        self.janitor = Janitor(runtime)
+        self.janitor = Janitor(runtime, policy=policy)
 
     def pull(self, queue: str) -> list[Any]:
         """The tickets of every message that waits in a queue."""

@@ -86,6 +86,22 @@ async def test_a_start_that_was_missed_is_given_back_for_another_one() -> None:
     await office.close()
 
 
+async def test_a_start_after_the_lease_has_run_out_is_given_back() -> None:
+    """The process was stopped meanwhile: job and slot may be another worker's. It calls once its lease is prolonged."""
+    office = Office(Slots(1), slow_s=6.0)
+    office.lease_s = 5.0
+    (job,) = office.add()
+    await asyncio.sleep(8.0)
+    assert (office.exchanges, office.starts) == (["alpha"], [])
+    job.held_at = clock()
+    await office.done([job])
+    assert office.starts == [pytest.approx(8.0, abs=0.3)]
+    assert sum(len(ends) for _moment, ends, _asked in office.asked) == 2, (
+        "the slot was given back, and the call settled"
+    )
+    await office.close()
+
+
 @pytest.mark.parametrize(("rates", "slow_s"), [(False, 0.2), (True, 0.09)])
 async def test_a_start_is_kept_where_no_rate_is_told_by_it_or_it_is_hardly_late(*, rates: bool, slow_s: float) -> None:
     office = Office(Slots(1), rates=rates, slow_s=slow_s)
