@@ -239,8 +239,8 @@ class Desk:
         is_due_later = self._waiting and self._claim_at > self._loop.time()
         await self._until(self._claim_now, self._claim_at if is_due_later else math.inf)
         while jobs := self._next_to_claim():
-            claimed = await self._office.claim(jobs)
             now = self._loop.time()
+            claimed = await self._office.claim(jobs)
             for job in claimed:
                 if job.done.is_set():  # taken away meanwhile
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from router_service.capacity.limiter import DAY_S, WINDOW_S, Call, Started, reservation
@@ -54,7 +55,7 @@ async def mend_counters(runtime: Runtime, policy: RoutingPolicy) -> bool:
         *_started(day, catalog, measures, policy, tuple(PER_DAY)),
     ]
     first = await runtime.limiter.rebuild(
-        calls, started, pauses=_pauses(throttled, catalog), measures=measures, loss=loss
+        calls, started, pauses=_pauses(throttled, catalog), measures=_for_workers(measures, catalog), loss=loss
     )
     log.warning("live counters rebuilt", requeued=requeued, in_flight=len(calls), first=first)
     await runtime.ring()
@@ -98,6 +99,15 @@ def _measures(given: Sequence[GivenOfLate]) -> dict[str, Measures]:
         if each.told:
             by_model.setdefault(each.model_id, []).append(each)
     return {model_id: _mean(calls) for model_id, calls in by_model.items()}
+
+
+def _for_workers(measures: Mapping[str, Measures], catalog: Catalog) -> dict[str, Measures]:
+    """Where workers count prompts, what was counted is not in the rows: nothing is to be corrected until it is known again."""
+    counted = {model.id for model in catalog.models if model.tokenizer is not None}
+    return {
+        model_id: replace(each, estimated_in=each.real_in) if model_id in counted else each
+        for model_id, each in measures.items()
+    }
 
 
 def _mean(calls: Sequence[GivenOfLate]) -> Measures:

@@ -22,6 +22,7 @@ from router_service.tickets import decode
 from workers.calls import TIMEOUT_CODE, Calls, left_s
 from workers.desk import GONE, Desk
 from workers.lessons import Lessons
+from workers.tokenizers import Tokenizers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,13 +46,21 @@ SORT_OUT_S = 1.0
 class ProviderWorker:
     """Hundreds of calls at a time on one event loop, a desk for each model."""
 
-    def __init__(self, runtime: Runtime, *, adapters: Mapping[str, Adapter], policy: RoutingPolicy) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        *,
+        adapters: Mapping[str, Adapter],
+        policy: RoutingPolicy,
+        tokenizers: Tokenizers | None = None,
+    ) -> None:
         self._runtime = runtime
         self._policy = policy
         self._calls = Calls(runtime, adapters)
         self._desks: dict[str, Desk] = {}
         self._jobs: dict[tuple[UUID, int], Job] = {}
         self._lessons = Lessons(runtime)
+        self._tokenizers = Tokenizers() if tokenizers is None else tokenizers
         self._tickets = 0
 
     async def open(self) -> None:
@@ -139,6 +148,7 @@ class ProviderWorker:
         if stale:
             self._runtime.tallies.add(Tally.STALE_TICKETS, len(stale), model=stale[0].model_id)
             await self._drop(stale)
+        await self._tokenizers.count(ready, models=self._runtime.offer.catalog.by_id)
         return ready
 
     def need(self, job: Job, measures: Measures) -> Need:
@@ -147,7 +157,7 @@ class ProviderWorker:
         return Need(
             reservation=reservation(claim.id.hex, claim.epoch),
             scopes=job.scopes,
-            tokens_in=measures.tokens_in(claim.tokens_in),
+            tokens_in=measures.tokens_in(claim.tokens_in, is_counted=claim.is_counted),
             tokens_out=measures.tokens_out(
                 claim.tokens_out,
                 typical=self._policy.typical_tokens_out,

@@ -1,7 +1,8 @@
 """What a model's calls were like: moving means that correct estimates of tokens and tell how fast it is.
 
-A tokenizer for each model would be exact and weigh tens of megabytes; an estimate from characters is off by a factor that
-is much the same for all calls of a model and its users. So the factor is learned from what the provider counts.
+An estimate from characters is off by a factor that is much the same for all calls of a model and its users. So the factor is
+learned from what the provider counts. Where a worker counts prompts with the model's tokenizer, the factor is learned from its
+counts, and is near 1: what is left are tools and what a provider puts around messages.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LEAST_FACTOR, MOST_FACTOR = 0.25, 4.0
-MARGIN = 1.1  # one job differs from the mean
+MARGIN = 1.1  # one estimate is further off than their mean; a count is off by little but what the factor has learned
 LONGER = 1.5  # an answer without a limit, against the mean answer
 
 
@@ -24,7 +25,8 @@ LONGER = 1.5  # an answer without a limit, against the mean answer
 class Measures:
     """Means over a model's last calls; None before the first.
 
-    `least_s` is the least that one took within some minutes, None where none has ended for a minute.
+    `estimated_in`: as estimated, or as counted, before the call. `least_s` is the least that one took within some minutes,
+    None where none has ended for a minute.
     """
 
     estimated_in: float | None = None
@@ -50,12 +52,12 @@ class Measures:
         known = {"estimated_in": self.estimated_in, "real_in": self.real_in, "real_out": self.real_out}
         return {name: value for name, value in known.items() if value is not None}
 
-    def tokens_in(self, estimated: int) -> int:
-        """A prompt's tokens, its estimate corrected by how far off the estimates of this model have been."""
+    def tokens_in(self, estimated: int, *, is_counted: bool = False) -> int:
+        """A prompt's tokens, its estimate or count corrected by how far off those of this model have been."""
         if not self.real_in or not self.estimated_in:
             return estimated
         factor = min(MOST_FACTOR, max(LEAST_FACTOR, self.real_in / self.estimated_in))
-        return max(1, math.ceil(estimated * factor * MARGIN))
+        return max(1, math.ceil(estimated * factor * (1.0 if is_counted else MARGIN)))
 
     def tokens_out(self, limit: int | None, *, typical: int, most: int | None) -> int:
         """How long an answer may get: the job's own limit, else somewhat more than this model's mean answer.

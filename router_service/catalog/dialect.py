@@ -58,6 +58,7 @@ class RouterKeys(Section):
     burst_s: Annotated[float, Field(ge=0, le=60)] | None = None
     limit_group: Id | None = None
     batch_lane: bool | None = None
+    tokenizer: Literal["o200k_base", "cl100k_base"] | None = None
     simulated: SimulatedSection | None = None
 
 

@@ -214,6 +214,7 @@ def _model(entry: ModelEntry, identity: str, path: str, problems: list[str]) -> 
         simulation=Simulation(**(info.router.simulated.model_dump() if info.router.simulated else {}))
         if provider is Provider.SIMULATED
         else None,
+        tokenizer=info.router.tokenizer,
     )
 
 

@@ -103,7 +103,7 @@ class Model:
     """One deployment: one queue, one set of limits. Several may share a `name` and then share its load.
 
     Costs are US dollars per token, None where nobody said; `timeout_s` bounds the whole call. Models of one `limit_group`
-    share an account at their provider.
+    share an account at their provider. `tokenizer`: the encoding that counts its prompts; None where they are estimated.
     """
 
     id: str
@@ -125,6 +125,7 @@ class Model:
     quality: Mapping[str, float]
     residency: Places | None
     simulation: Simulation | None
+    tokenizer: str | None
 
     def cost_usd(self, *, tokens_in: int, tokens_out: int) -> float | None:
         if self.input_cost is None or self.output_cost is None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from router_service.chat.tokens import estimate_tokens
 from router_service.errors import InvalidRequestError
 from router_service.jobs.spec import Feature
+
+if TYPE_CHECKING:
+    from router_service.chat.tokens import Count
 
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 PART_FEATURES = {"image_url": Feature.VISION, "input_audio": Feature.AUDIO}
@@ -32,8 +35,11 @@ class ChatShape:
     choices: int = 1
 
 
-def read_chat(body: object, *, path: str = "body") -> ChatShape:
-    """Check and measure a chat completion's body. Raises InvalidRequestError with the JSON path at fault."""
+def read_chat(body: object, *, path: str = "body", count: Count = estimate_tokens) -> ChatShape:
+    """Check and measure a chat completion's body. Raises InvalidRequestError with the JSON path at fault.
+
+    `count` is for what was written. Tools, whose form before the model nobody tells, are always estimated.
+    """
     if not isinstance(body, Mapping):
         raise InvalidRequestError(f"{path} must be an object, got {_kind(body)}", param=path)
     fields = cast("Mapping[str, Any]", body)
@@ -44,7 +50,7 @@ def read_chat(body: object, *, path: str = "body") -> ChatShape:
         raise InvalidRequestError(
             f"{path}.stream must be false or absent: a queued job answers whole", param=f"{path}.stream"
         )
-    tokens_in, features = _read_messages(fields.get("messages"), path=f"{path}.messages")
+    tokens_in, features = _read_messages(fields.get("messages"), path=f"{path}.messages", count=count)
     if fields.get("tools") or fields.get("functions"):
         features.add(Feature.TOOLS)
         tokens_in += estimate_tokens(str(fields.get("tools") or fields.get("functions")))
@@ -60,7 +66,7 @@ def read_chat(body: object, *, path: str = "body") -> ChatShape:
     )
 
 
-def _read_messages(messages: object, *, path: str) -> tuple[int, set[str]]:
+def _read_messages(messages: object, *, path: str, count: Count) -> tuple[int, set[str]]:
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise InvalidRequestError(f"{path} must be a list of at least one message", param=path)
     tokens, features = 0, set[str]()
@@ -73,9 +79,9 @@ def _read_messages(messages: object, *, path: str) -> tuple[int, set[str]]:
             raise InvalidRequestError(f"{at}.role must be one of {', '.join(sorted(ROLES))}", param=f"{at}.role")
         content = message.get("content")
         if isinstance(content, str):
-            tokens += estimate_tokens(content)
+            tokens += count(content)
         elif isinstance(content, Sequence):
-            tokens += _read_parts(content, features, path=f"{at}.content")
+            tokens += _read_parts(content, features, path=f"{at}.content", count=count)
         elif content is not None or role in {"user", "system", "developer"}:
             raise InvalidRequestError(
                 f"{at}.content must be a string or a list of parts, got {_kind(content)}",
@@ -85,7 +91,7 @@ def _read_messages(messages: object, *, path: str) -> tuple[int, set[str]]:
     return tokens, features
 
 
-def _read_parts(parts: Sequence[object], features: set[str], *, path: str) -> int:
+def _read_parts(parts: Sequence[object], features: set[str], *, path: str, count: Count) -> int:
     tokens = 0
     for index, part in enumerate(parts):
         at = f"{path}[{index}]"
@@ -99,7 +105,7 @@ def _read_parts(parts: Sequence[object], features: set[str], *, path: str) -> in
             text = part.get(kind)
             if not isinstance(text, str):
                 raise InvalidRequestError(f"{at}.{kind} must be a string, got {_kind(text)}", param=f"{at}.{kind}")
-            tokens += estimate_tokens(text)
+            tokens += count(text)
         else:
             known = ", ".join(("text", "refusal", *PART_FEATURES))
             raise InvalidRequestError(f"{at}.type {kind[:40]!r} is not one of {known}", param=f"{at}.type")

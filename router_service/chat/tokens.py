@@ -1,4 +1,4 @@
-"""Estimates tokens from characters, without a tokenizer.
+"""Estimates tokens from characters, without a tokenizer. Where a model names one, its worker counts (`workers/tokenizers.py`).
 
 Measured on English, byte-pair encodings give about four characters a token; on Chinese, Japanese and Korean about one and a
 half tokens a character. The estimate leans high: a reservation that is too large is paid back when the answer is settled.
@@ -6,6 +6,10 @@ half tokens a character. The estimate leans high: a reservation that is too larg
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
+Count: TypeAlias = Callable[[str], int]  # the tokens of a text
 CHARACTERS_PER_TOKEN = 3.5
 TOKENS_PER_WIDE_CHARACTER = 1.5
 

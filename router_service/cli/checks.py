@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,15 @@ from router_service.embedded import binaries
 from router_service.errors import CatalogError, StackError, UnavailableError, WaybillError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from router_service.catalog.models import Model
 
 PYTHON = (3, 11)
 REDIS = (6, 2)
 SKEW_WARN_S, SKEW_FAIL_S = 0.5, 5.0
 ENVIRONMENT = "os.environ/"
+TOKENIZER_PACKAGE = "bpe_openai"  # the extra `tokenizer`
 
 
 class Level(StrEnum):
@@ -107,7 +111,7 @@ def data_dir(target: Target) -> Iterator[Finding]:
 
 
 def catalog(target: Target) -> Iterator[Finding]:
-    """The file's problems, one a line with its path, and whether the keys that it names are set."""
+    """The file's problems, one a line with its path, and whether the keys and tokenizers that it names are there."""
     from router_service.catalog import load  # noqa: PLC0415 slow to load
 
     if target.config is None:
@@ -128,15 +132,35 @@ def catalog(target: Target) -> Iterator[Finding]:
         yield Finding(check="catalog", level=Level.OK, detail=f"{target.config}: {len(built.models)} models")
         for note in load.notes(document):
             yield Finding(check="catalog", level=Level.WARN, detail=str(target.config), advice=note)
-        keys = {model.api_key or "" for model in built.models}
-        for name in sorted(key.removeprefix(ENVIRONMENT) for key in keys if key.startswith(ENVIRONMENT)):
-            found = bool(os.environ.get(name))
-            yield Finding(
-                check="provider key",
-                level=Level.OK if found else Level.FAIL,
-                detail=f"{name} {'is' if found else 'is not'} set",
-                advice="" if found else f"export {name} where the provider workers start",
-            )
+        yield from _provider_keys(built.models)
+        yield from tokenizers(built.models, is_installed=find_spec(TOKENIZER_PACKAGE) is not None)
+
+
+def _provider_keys(models: Iterable[Model]) -> Iterator[Finding]:
+    keys = {model.api_key or "" for model in models}
+    for name in sorted(key.removeprefix(ENVIRONMENT) for key in keys if key.startswith(ENVIRONMENT)):
+        found = bool(os.environ.get(name))
+        yield Finding(
+            check="provider key",
+            level=Level.OK if found else Level.FAIL,
+            detail=f"{name} {'is' if found else 'is not'} set",
+            advice="" if found else f"export {name} where the provider workers start",
+        )
+
+
+def tokenizers(models: Iterable[Model], *, is_installed: bool) -> Iterator[Finding]:
+    """Whether the prompts of models that name a tokenizer are counted here; nothing where none does."""
+    named = sorted({model.tokenizer for model in models if model.tokenizer})
+    if named:
+        state = "is installed" if is_installed else "is not installed: prompts are estimated instead of counted"
+        yield Finding(
+            check="tokenizer",
+            level=Level.OK if is_installed else Level.WARN,
+            detail=f"{', '.join(named)}: bpe-openai {state}",
+            advice=""
+            if is_installed
+            else "pip install '.[tokenizer]' where the provider workers run, then restart them",
+        )
 
 
 def database(target: Target) -> Iterator[Finding]:

@@ -23,7 +23,8 @@ Ticket = tuple[UUID, int]
 class Claim:
     """A call that this worker may make. `left_s` is the time to the job's deadline, None without one.
 
-    `batch_slots`: how many calls of its batch may be made at a time, None for any number.
+    `batch_slots`: how many calls of its batch may be made at a time, None for any number. `tokens_in` was estimated when the job
+    was accepted; `is_counted` where the worker has put what its model's tokenizer counts in its place.
     """
 
     id: UUID
@@ -38,6 +39,7 @@ class Claim:
     tokens_out: int | None
     body: str
     left_s: float | None
+    is_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -204,3 +204,14 @@ async def test_a_model_that_said_wait_is_waited_for_after_redis_forgot_it(
     await workers.janitor.mend_counters()
     for model in ("alpha", "beta"):
         assert 38 < (await workers.live(model)).paused_s <= 40
+
+
+async def test_what_workers_count_is_not_corrected_by_how_far_off_estimates_were(
+    open_workers: OpenWorkers, steps: Steps, admin_redis: redis.Redis
+) -> None:
+    workers = await open_workers(entry("alpha", router={"tokenizer": "o200k_base"}))
+    (told,) = await steps.running(tokens_in=10)
+    await steps.finish(answered(told, tokens_in=20, tokens_out=100))
+    admin_redis.flushall()
+    await workers.janitor.mend_counters()
+    assert (await workers.live()).measures.tokens_in(1000, is_counted=True) == 1000

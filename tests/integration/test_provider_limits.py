@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from router_service.chat.request import TOKENS_PER_MESSAGE
 from router_service.policy.outcomes import Answered, Failed, Outcome, Seen, Throttled
+from router_service.routing.policy import RoutingPolicy
 from tests.support.catalogs import entry
 from tests.support.polling import until
 from tests.support.steps import ANSWER
+from tests.support.tokenizers import needs_tokenizer
 from tests.support.workers import GOOD, HeldProvider, ScriptedProvider, always
 from workers import desk as desk_module
 from workers import lessons as lessons_module
+from workers.provider import ProviderWorker
+from workers.tokenizers import Tokenizers
 
 if TYPE_CHECKING:
     import redis
 
     from router_service.catalog.models import Model
+    from router_service.chat.tokens import Count
     from router_service.policy.outcomes import Seen as SeenLimits
     from tests.conftest import OpenWorkers
     from tests.support.steps import Sql, Steps
@@ -168,6 +175,56 @@ async def test_what_was_used_counts_and_where_nobody_counted_what_was_reserved(
     await workers.provider.call(*message)
     assert await units(workers, admin_redis, "tpm") == left
     await workers.idle()
+
+
+def asking(text: str) -> str:
+    return json.dumps({"model": "alpha", "messages": [{"role": "user", "content": text}]})
+
+
+@needs_tokenizer
+async def test_the_exact_count_of_a_prompt_is_reserved_and_learned_from(
+    open_workers: OpenWorkers, steps: Steps, admin_redis: redis.Redis
+) -> None:
+    provider = HeldProvider()
+    counted = entry("alpha", params={"tpm": 100_000}, router={"tokenizer": "o200k_base"})
+    workers = await open_workers(counted, adapter=provider)
+    (message,) = await workers.routed(
+        steps, body=asking("<|endoftext|> is text here"), tokens_in=40_000, tokens_out=500
+    )
+    tasks = workers.calling(message)
+    await provider.called()
+    exact = 10 + TOKENS_PER_MESSAGE
+    assert await units(workers, admin_redis, "tpm") == exact + 500
+    provider.let_go()
+    await asyncio.gather(*tasks)
+    await workers.idle()
+    assert GOOD.tokens_in is not None
+    assert await units(workers, admin_redis, "tpm") == GOOD.tokens_in + (GOOD.tokens_out or 0)
+    measures = (await workers.live()).measures
+    assert (measures.estimated_in, measures.real_in) == (exact, GOOD.tokens_in)
+
+
+async def test_without_the_tokenizers_package_the_estimate_is_reserved(
+    open_workers: OpenWorkers, steps: Steps, admin_redis: redis.Redis
+) -> None:
+    def missing(_encoding: str) -> Count:
+        raise ModuleNotFoundError("No module named 'bpe_openai'")
+
+    provider = HeldProvider()
+    counted = entry("alpha", params={"tpm": 100_000}, router={"tokenizer": "o200k_base"})
+    workers = await open_workers(counted, adapter=provider)
+    workers.provider = ProviderWorker(
+        workers.runtime,
+        adapters={"simulated": provider},
+        policy=RoutingPolicy(),
+        tokenizers=Tokenizers(load=missing),
+    )
+    (message,) = await workers.routed(steps, tokens_in=40_000, tokens_out=500)
+    tasks = workers.calling(message)
+    await provider.called()
+    assert await units(workers, admin_redis, "tpm") == 40_500
+    provider.let_go()
+    await asyncio.gather(*tasks)
 
 
 async def test_a_failed_call_keeps_what_was_reserved(

@@ -22,6 +22,12 @@ def test_an_estimate_is_corrected_within_bounds_and_with_a_margin(real_in: float
     assert Measures(estimated_in=100, real_in=real_in).tokens_in(1000) == pytest.approx(tokens, abs=1)
 
 
+def test_a_counted_prompt_is_corrected_without_a_margin() -> None:
+    assert Measures(estimated_in=100, real_in=100).tokens_in(1000, is_counted=True) == 1000
+    assert Measures(estimated_in=100, real_in=150).tokens_in(1000, is_counted=True) == 1500
+    assert Measures().tokens_in(1000, is_counted=True) == 1000
+
+
 @given(estimated=st.integers(0, 10**7), estimated_in=MEANS, real_in=MEANS)
 def test_a_corrected_estimate_stays_near_the_estimate(
     estimated: int, estimated_in: float | None, real_in: float | None

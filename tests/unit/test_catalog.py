@@ -69,6 +69,7 @@ def wrong_entry(path: str, value: object) -> dict[str, Any]:
         ("model_info.router.burst_s", -1, "greater than or equal"),
         ("model_info.router.burst_s", 61, "less than or equal"),
         ("model_info.router.limit_group", "a group", "match pattern"),
+        ("model_info.router.tokenizer", "p50k_base", "'o200k_base' or 'cl100k_base'"),
         ("model_name", "auto", "'auto' is reserved"),
         ("model_name", "a b", "match pattern"),
     ],
@@ -222,6 +223,11 @@ def test_the_dialect_is_read_whole() -> None:
 def test_a_model_without_a_provider_speaks_the_openai_wire() -> None:
     model = model_of(model="gpt-5")
     assert (model.provider, model.upstream, model.api_base) == (Provider.OPENAI, "gpt-5", "https://api.openai.com/v1")
+
+
+def test_a_model_names_its_tokenizer_or_none() -> None:
+    assert model_of(router={"tokenizer": "cl100k_base"}).tokenizer == "cl100k_base"
+    assert model_of().tokenizer is None
 
 
 def test_a_simulated_model_behaves_as_written() -> None:
