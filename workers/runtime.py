@@ -170,7 +170,10 @@ class Runtime:
             return None
         keys, missing = secrets(newer[1], local=self._local_catalog(), environ=os.environ)
         if missing and self.role == "provider":
-            log.warning("this worker has no key for some models; it will not call them", models=missing)
+            log.warning(
+                "this worker has no key for some models; the jobs of theirs that it takes go to their dead letters",
+                models=missing,
+            )
         return Offer(version=newer[0], catalog=newer[1], keys=keys)
 
     def _local_catalog(self) -> Catalog | None:

@@ -79,6 +79,16 @@ local function give_back(ended)
   end
 end
 
+-- The slot stays until its lease ends, under another name: a settlement that is sent again finds nothing to settle.
+local function leave_to_expire(ended)
+  for i = 9, #ended do
+    local slots = key('slots', ask.scopes[ended[i]].name)
+    local expiry = redis.call('ZSCORE', slots, ended[1])
+    if expiry then redis.call('ZADD', slots, expiry, ended[1] .. ':held') end
+    redis.call('ZREM', slots, ended[1])
+  end
+end
+
 for _, scope in ipairs(ask.scopes) do
   scope.state, scope.read = state_of(scope.name)
   scope.limits, scope.corrections = limits_of(scope.rates, scope.state), {}
@@ -92,6 +102,8 @@ for _, ended in ipairs(ask.ended) do
     if hold == 0 then
       if measures ~= 0 then measure(model.state, measures) end
       give_back(ended)
+    else
+      leave_to_expire(ended)
     end
   end
 end

@@ -12,7 +12,7 @@ from router_service.capacity.limiter import PAUSED, Hindrance
 from router_service.catalog.models import Breaker
 from router_service.policy.outcomes import Seen
 from tests.support import capacity
-from tests.support.capacity import World, ended, limited, need, needs, scope, starts, unused, world
+from tests.support.capacity import BREAKER, World, ended, limited, need, needs, scope, starts, unused, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -386,3 +386,12 @@ def test_a_limit_told_of_one_model_is_one_limit_for_all_of_the_account(here: Wor
 def stopped_by(here: World, model: Model, wanted: Need) -> str | None:
     stopped = here.reserve(model, wanted).stopped
     return None if stopped is None else stopped.why
+
+
+def test_a_failure_that_is_told_twice_speaks_once_against_the_model(here: World) -> None:
+    """Also where its slot is left to expire."""
+    model, wanted = limited(slots=5), need(ALPHA)
+    (begun,) = starts(here.reserve(model, wanted))
+    for _time in range(BREAKER.allowed_fails + 1):
+        here.settle(ended(wanted, begun, hold=True, verdict="failed"))
+    assert (live(here).is_failing, live(here).in_flight) == (False, 1)
