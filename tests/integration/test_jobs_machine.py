@@ -6,25 +6,30 @@ The reference is what three witnesses would know: the client (what was accepted,
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from router_service.capacity.limiter import Ended, Hindrance
 from router_service.jobs.states import TERMINAL, JobState
-from router_service.store.calls import Claim, Fate, Finish
+from router_service.store.calls import Fate, Finish
 from router_service.tickets import Ticket, encode
 from tests.support.capacity import Ledger, units
 from tests.support.catalogs import document, entry
-from tests.support.jobs_world import Hand, JobsWorld, Known
+from tests.support.jobs_world import TOKENS, Hand, JobsWorld, Known, finish_as
 from tests.support.processes import until
-from tests.support.steps import answered, gone_wrong, new_job
+from tests.support.steps import new_job
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -36,22 +41,15 @@ if TYPE_CHECKING:
 LEASE_S = 12.0
 RENEW_S = 3.0
 DEADLINE_S = 50.0
-TOKENS = 100  # of each prompt and of each answer
 NEAR_S = 1.0  # nothing is foretold of what is due at this very moment
 MODELS = ("alpha", "beta")
 CATALOG = document(
-    entry("alpha", params={"max_parallel_requests": 3, "rpm": 12}),
-    entry("beta", cost=2e-6, params={"max_parallel_requests": 2, "tpm": 1500}),
+    entry("alpha", params={"max_parallel_requests": 3, "rpm": 3}),
+    entry("beta", cost=2e-6, params={"max_parallel_requests": 2, "tpm": 20_000}),
     num_retries=1,
     fallbacks=[{"alpha": ["beta"]}],
 )
 SWEEPS = ("mend_counters", "take_over_leases", "reissue_tickets", "queue_due_retries", "resend_dead_letters", "expire")
-LOOK = """
-SELECT j.id, j.state, j.epoch, j.attempt, j.tries, j.deadline IS NOT NULL AS may_expire, r.body,
-  (SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls,
-  (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.ended_at IS NULL) AS open_calls,
-  (SELECT count(*) FROM dead_letters d WHERE d.job_id = j.id AND d.state = 'open' AND d.attempt = j.attempt) AS open_letters
-FROM jobs j LEFT JOIN job_results r ON r.job_id = j.id"""
 
 
 class JobsMachine(RuleBasedStateMachine):
@@ -67,9 +65,13 @@ class JobsMachine(RuleBasedStateMachine):
         self.ended: list[tuple[Finish, Fate]] = []
         catalog = self.world.runtime.offer.catalog
         self.slots = {name: catalog.by_id[name].limits.slots for name in MODELS}
-        self.ledgers = {"alpha": ("rpm", Ledger(12)), "beta": ("tpm", Ledger(1500))}
+        self.ledgers = {"alpha": ("rpm", Ledger(3)), "beta": ("tpm", Ledger(20_000))}
 
     # --- what clients do
+
+    @initialize()
+    def work_is_there(self) -> None:
+        self.accept(["alpha", "alpha", "beta", "beta", "auto"], has_deadline=False, limit=None)
 
     @rule(
         models=st.lists(st.sampled_from(["alpha", "beta", "auto"]), min_size=1, max_size=3),
@@ -85,16 +87,18 @@ class JobsMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.jobs)
     @rule(which=st.integers(0, 20))
     def cancel(self, which: int) -> None:
-        job_id = sorted(self.jobs)[which % len(self.jobs)]
+        among = [*(hand.claim.id for hand in self.hands), *sorted(self.jobs)]
+        job_id = among[which % len(among)]
         was = self._row(job_id)["state"]
         assert self.world.cancel(job_id) == (was not in TERMINAL)
         self.jobs[job_id].cancelled |= was not in TERMINAL
 
+    @precondition(lambda self: any(known.end == "failed" for known in self.jobs.values()))
     @rule()
     def replay(self) -> None:
-        failed = [row["id"] for row in self.world.rows("SELECT id FROM jobs WHERE state = 'failed'")]
-        assert self.world.replay() == len(failed)
-        for job_id in failed:
+        parked = [row["job_id"] for row in self.world.rows("SELECT job_id FROM dead_letters WHERE state = 'parked'")]
+        assert self.world.replay() == len(parked)
+        for job_id in parked:
             self.jobs[job_id].end, self.jobs[job_id].tries = None, 0
 
     # --- what workers do
@@ -103,6 +107,15 @@ class JobsMachine(RuleBasedStateMachine):
     def route(self) -> None:
         self.world.run(self.world.workers.route())
         self._collect()
+
+    @rule(most=st.integers(1, 4))
+    def serve(self, most: int) -> None:
+        """The usual way: what was routed last is claimed, and called where its model has room."""
+        self.route()
+        for ticket in self.tickets[-most:]:
+            hand = self._claim(ticket)
+            if hand is not None:
+                self._reserve(hand)
 
     @precondition(lambda self: self.tickets)
     @rule(which=st.integers(0, 100))
@@ -163,6 +176,19 @@ class JobsMachine(RuleBasedStateMachine):
         if what == "crash":
             self.hands.remove(hand)
 
+    @precondition(lambda self: self.hands)
+    @rule(which=st.integers(0, 20), is_served=st.booleans())
+    def oversleep(self, which: int, is_served: bool) -> None:  # noqa: FBT001
+        """Stopped for longer than its lease, and awake again: its job may have been given to another, or be done."""
+        hand = _pick(self.hands, which)
+        hand.is_frozen = True
+        self.time_passes(int(LEASE_S / RENEW_S) + 1)
+        for sweep in ("take_over_leases", "queue_due_retries"):
+            self.sweep(sweep)
+        if is_served:
+            self.serve(2)
+        hand.is_frozen = False
+
     @precondition(lambda self: self.letters)
     @rule(which=st.integers(0, 100))
     def settle_letter(self, which: int) -> None:
@@ -174,7 +200,7 @@ class JobsMachine(RuleBasedStateMachine):
             assert now["state"] in {"queued", "failed"}
             self.jobs[ticket.job_id].tries = 0
         else:
-            assert now == was
+            assert (now["state"], now["epoch"], now["excluded"]) == (was["state"], was["epoch"], was["excluded"])
 
     @rule(sweep=st.sampled_from(SWEEPS))
     def sweep(self, sweep: str) -> None:
@@ -184,21 +210,23 @@ class JobsMachine(RuleBasedStateMachine):
 
     # --- what happens to everybody
 
-    @rule(steps=st.sampled_from([1, 1, 2, 5, 25]))
+    @rule(steps=st.sampled_from([1, 2, 4, 7, 7]))
     def time_passes(self, steps: int) -> None:
         for _step in range(steps):
             self.world.pass_by(RENEW_S)
             self._renew()
 
-    @rule()
-    def redis_loses_everything(self) -> None:
+    @rule(is_mended=st.booleans())
+    def redis_loses_everything(self, is_mended: bool) -> None:  # noqa: FBT001
         self.world.admin.flushall()
+        if is_mended:
+            self.sweep("mend_counters")
 
     # --- what must hold
 
     @invariant()
     def every_job_is_where_it_may_be(self) -> None:
-        rows = self.world.rows(LOOK)
+        rows = self.world.look()
         assert {row["id"] for row in rows} == self.jobs.keys(), "a job was lost, or came from nowhere"
         for row in rows:
             known = self.jobs[row["id"]]
@@ -232,7 +260,7 @@ class JobsMachine(RuleBasedStateMachine):
             tickets, self.tickets = self.tickets, []
             for ticket in tickets:
                 self._work_off(ticket)
-            self.time_passes(1)
+            self.time_passes(4)
         self.every_job_is_where_it_may_be()
         for _lease in range(10):
             self.time_passes(1)
@@ -274,7 +302,7 @@ class JobsMachine(RuleBasedStateMachine):
         return True
 
     def _finish(self, hand: Hand, end: str) -> tuple[Finish, Fate]:
-        finish, known, row = _finish_as(end, hand.claim), self.jobs[hand.claim.id], self._row(hand.claim.id)
+        finish, known, row = finish_as(end, hand.claim), self.jobs[hand.claim.id], self._row(hand.claim.id)
         fate = self.world.finish(finish)
         is_newest = row["state"] == "running" and row["attempt"] == hand.claim.attempt
         assert fate is (Fate.MOVED if is_newest else Fate.STALE)
@@ -355,22 +383,6 @@ def _pick(among: list[Hand], which: int) -> Hand:
     return among[which % len(among)]
 
 
-def _finish_as(end: str, claim: Claim) -> Finish:
-    match end:
-        case "answered":
-            return answered(claim, body=json.dumps([str(claim.id), claim.attempt]), tokens_in=TOKENS, tokens_out=TOKENS)
-        case "failed":
-            return gone_wrong(claim, JobState.RETRY_WAIT, delay_s=2.0)
-        case "throttled":
-            return gone_wrong(
-                claim, JobState.RETRY_WAIT, outcome="throttled", status_code=429, counted=False, delay_s=1.0
-            )
-        case "dead":
-            return gone_wrong(claim, JobState.DEAD)
-        case _:
-            return replace(gone_wrong(claim, JobState.FAILED), outcome="refused")
-
-
 @pytest.mark.timeout(300)
 def test_every_job_ends_once_and_every_limit_holds_under_random_histories(
     settings: Settings, admin_redis: redis.Redis
@@ -386,8 +398,8 @@ def test_every_job_ends_once_and_every_limit_holds_under_random_histories(
         run_state_machine_as_test(
             Machine,
             settings=hypothesis.settings(
-                max_examples=20,
-                stateful_step_count=40,
+                max_examples=25,
+                stateful_step_count=50,
                 deadline=None,
                 phases=[
                     hypothesis.Phase.generate

@@ -7,7 +7,8 @@ settle), so that anything may come between two of its steps. Time passes by movi
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -15,13 +16,14 @@ from psycopg.rows import dict_row
 
 from router_service.capacity.limiter import Ended, Need, reservation
 from router_service.capacity.scopes import scopes_of
+from router_service.jobs.states import JobState
 from router_service.store import calls, catalogs, dead_letters, jobs
 from router_service.store.dead_letters import Selection
 from router_service.store.session import Database
 from router_service.tickets import dead_letter_queue, decode, model_queue
 from tests.support.clock import Clock
 from tests.support.loops import Loop
-from tests.support.steps import TENANT, Steps
+from tests.support.steps import TENANT, Steps, answered, gone_wrong
 from tests.support.workers import Workers
 from workers.runtime import Runtime
 
@@ -46,6 +48,13 @@ MOMENTS = {
     "dead_letters": ("sent_at",),
 }
 UNLIMITED_OUT = 160  # what is reserved for an answer whose length is not limited
+LOOK = """
+SELECT j.id, j.state, j.epoch, j.attempt, j.tries, j.deadline IS NOT NULL AS may_expire, r.body,
+  (SELECT count(*) FROM attempts a WHERE a.job_id = j.id) AS calls,
+  (SELECT count(*) FROM attempts a WHERE a.job_id = j.id AND a.ended_at IS NULL) AS open_calls,
+  (SELECT count(*) FROM dead_letters d WHERE d.job_id = j.id AND d.state = 'open' AND d.attempt = j.attempt) AS open_letters
+FROM jobs j LEFT JOIN job_results r ON r.job_id = j.id"""
+TOKENS = 100  # of each prompt and of each answer
 AGE = "SELECT extract(epoch FROM now() - pg_postmaster_start_time())::float8 AS age_s"
 
 
@@ -128,6 +137,10 @@ class JobsWorld:
 
     def rows(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
         return self._sql.execute(statement.encode(), parameters or None).fetchall()
+
+    def look(self) -> list[dict[str, Any]]:
+        """Every job, with its answer, its calls and its open dead letters."""
+        return self.rows(LOOK)
 
     def in_flight(self, model_id: str) -> int:
         """What the limiter believes."""
@@ -213,3 +226,19 @@ class JobsWorld:
         """Made inside the loop, where they belong."""
         await asyncio.sleep(0)
         return Workers(self.runtime, self.admin)
+
+
+def finish_as(end: str, claim: Claim) -> Finish:
+    match end:
+        case "answered":
+            return answered(claim, body=json.dumps([str(claim.id), claim.attempt]), tokens_in=TOKENS, tokens_out=TOKENS)
+        case "failed":
+            return gone_wrong(claim, JobState.RETRY_WAIT, delay_s=2.0)
+        case "throttled":
+            return gone_wrong(
+                claim, JobState.RETRY_WAIT, outcome="throttled", status_code=429, counted=False, delay_s=1.0
+            )
+        case "dead":
+            return gone_wrong(claim, JobState.DEAD)
+        case _:
+            return replace(gone_wrong(claim, JobState.FAILED), outcome="refused")
