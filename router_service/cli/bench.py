@@ -29,9 +29,23 @@ class ShapeName(StrEnum):
 
 
 DEFAULT_SIZES = [10_000, 100_000, 1_000_000]
+DEFAULT_BACKLOG = 100_000
+SEEN = ("#429s", "in flight / cap", "fullest")  # by the provider
 DEFAULT_SHAPES: list[ShapeName] = [shape for shape in ShapeName if shape is not ShapeName.BACKLOG]
 
-EXTRAS = ("bound_because", "first_call_after_s", "completed_after_s", "interactive", "jain", "cpu_ms_per_job")
+EXTRAS = (
+    "bound_because",
+    "first_call_after_s",
+    "completed_after_s",
+    "interactive",
+    "jain",
+    "cpu_ms_per_job",
+    "memory_mb_by_process",
+)
+BOUNDS = (
+    "\nbound: the least for a client that paces itself, with no more than burst_s seconds' worth of a rate at once; "
+    "the ratio is over it. unpaced: the least that the provider's own rules would allow."
+)
 
 
 @app.command()
@@ -63,6 +77,9 @@ def limits(
     interactive: Annotated[
         bool, typer.Option("--interactive", help="Send a single job every half second beside the batch.")
     ] = False,
+    backlog: Annotated[
+        int, typer.Option("--backlog", min=1, help="How many jobs wait in the shape `backlog`.")
+    ] = DEFAULT_BACKLOG,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write the use of the limits over time as SVG.")] = None,
     json: JsonFlag = False,
 ) -> None:
@@ -73,13 +90,14 @@ def limits(
     names = list(dict.fromkeys(str(each) for each in shape if each is not ShapeName.BACKLOG))
     report = bench.run(shapes=names, seconds=seconds, workers=workers, routers=routers, interactive=interactive)
     if ShapeName.BACKLOG in shape:
-        report["backlog"] = waits.run(workers=workers, routers=routers)
+        report["backlog"] = waits.run(jobs=backlog, workers=workers, routers=routers)
     if plot is not None:
         plot.write_text(_picture(report["shapes"]))
     if json:
         output.print_json(report)
         return
-    _print_shapes(report["shapes"])
+    if names:
+        _print_shapes(report["shapes"])
     if "backlog" in report:
         _print_any("backlog", report["backlog"])
 
@@ -101,8 +119,9 @@ def backlog(
 def _print_shapes(shapes: dict[str, Any]) -> None:
     from router_service.evaluation.plot import sparkline  # noqa: PLC0415 only here
 
-    columns = ("shape", "#jobs", "#makespan s", "#bound s", "bound by", "#ratio", "#429s", "in flight / cap", "fullest")
-    output.print_table(columns, [_row(name, report) for name, report in shapes.items()])
+    columns = ("shape", "#jobs", "#makespan s", "#bound s", "bound by", "#ratio", "#unpaced s", *SEEN)
+    output.print_table(columns, [shape_row(name, report) for name, report in shapes.items()])
+    output.print_table((), [], title=BOUNDS)
     use = [
         (name, model, limit, sparkline(series))
         for name, report in shapes.items()
@@ -117,8 +136,8 @@ def _print_shapes(shapes: dict[str, Any]) -> None:
         output.print_table(("", ""), told, title=f"\n{name}")
 
 
-def _row(name: str, report: dict[str, Any]) -> tuple[Any, ...]:
-    """`fullest`: the fullest minute that the provider saw, as a part of its limit."""
+def shape_row(name: str, report: dict[str, Any]) -> tuple[Any, ...]:
+    """A shape's line in the table. `fullest`: the fullest minute that the provider saw, as a part of its limit."""
     minutes = [windows.get(rate, 0.0) for windows in report["fullest_windows"].values() for rate in ("rpm", "tpm")]
     return (
         name,
@@ -127,6 +146,7 @@ def _row(name: str, report: dict[str, Any]) -> tuple[Any, ...]:
         f"{report['bound_s']:.2f}",
         report["bound_by"],
         f"{report['ratio']:.3f}",
+        "-" if report["unpaced_bound_s"] is None else f"{report['unpaced_bound_s']:.2f}",
         report["provider_429s"],
         ", ".join(f"{each['most']}/{each['cap']}" for each in report["in_flight"].values()),
         f"{max(minutes):.1%}" if any(minutes) else "-",

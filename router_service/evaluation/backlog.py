@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from router_service.embedded.servers import Servers
-from router_service.evaluation.cpu import cpu_s
+from router_service.evaluation.usage import cpu_s
 from router_service.jobs.ids import RANDOM_BYTES, new_id
 from router_service.jobs.spec import JobSpec
 from router_service.jobs.states import JobState

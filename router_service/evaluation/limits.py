@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_service.evaluation.bounds import Work, lower_bound
 from router_service.evaluation.interactive import Sender, first_arrivals, summary
-from router_service.evaluation.measures import jain, utilisation
+from router_service.evaluation.measures import fairness, utilisation
 from router_service.evaluation.shapes import (
     ALONE,
     BIG,
@@ -47,12 +47,13 @@ PATIENCE_S, PATIENCE_FACTOR = 120.0, 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What the client saw of one shape: clock readings (monotonic), single jobs sent, CPU seconds by process."""
+    """What the client saw of one shape: clock readings (monotonic), single jobs sent, CPU seconds and peak memory by process."""
 
     created_s: Mapping[str, float]
     completed_s: float
     sent: Sequence[Sent]
     cpu_s: Mapping[str, float]
+    memory_mb: Mapping[str, float]
 
     @property
     def began_s(self) -> float:
@@ -117,7 +118,13 @@ def _drive(stack: PrivateStack, shape: Shape, *, interactive: bool, patience_s: 
         after = stack.spent()
         sender.wait_served()
     spent = {name: after[name] - before[name] for name in after}
-    return Run(created_s=created_s, completed_s=completed_s, sent=sender.sent, cpu_s=spent)
+    return Run(
+        created_s=created_s,
+        completed_s=completed_s,
+        sent=sender.sent,
+        cpu_s=spent,
+        memory_mb=stack.peak_memory_mb(),
+    )
 
 
 def _key(stack: PrivateStack, tenant: str) -> str:
@@ -151,6 +158,7 @@ def report(shape: Shape, seen: Run, log: OracleLog) -> dict[str, Any]:
         "jain": _fairness(shape, seen, arrived),
         "cpu_ms_per_job": round(sum(seen.cpu_s.values()) * 1000 / jobs, 3),
         "cpu_ms_per_job_by_process": {name: round(spent * 1000 / jobs, 3) for name, spent in seen.cpu_s.items()},
+        "memory_mb_by_process": dict(seen.memory_mb),
         "utilisation": {
             name: utilisation(
                 [call for call in log.calls if call.model == name], offer, since_s=seen.began_s, until_s=last_end_s
@@ -195,18 +203,8 @@ def _served(shape: Shape, log: OracleLog) -> int:
 
 
 def _fairness(shape: Shape, seen: Run, arrived: Mapping[str, Call]) -> dict[str, Any] | None:
-    """Tokens that each of two tenants of one weight got while both had work waiting, and Jain's index over them."""
+    """How two tenants of one weight were served while both had work waiting."""
     if shape.batches.keys() != {BIG, SMALL}:
         return None
     calls = {tenant: [arrived[job.tag] for job in jobs if job.tag in arrived] for tenant, jobs in shape.batches.items()}
-    since_s = max(seen.created_s.values())
-    until_s = min(max((call.arrived_s for call in each), default=since_s) for each in calls.values())
-    tokens = {
-        tenant: sum(call.tokens for call in each if since_s <= call.arrived_s <= until_s)
-        for tenant, each in calls.items()
-    }
-    return {
-        "index": round(jain(list(tokens.values())), 4),
-        "tokens": tokens,
-        "both_backlogged_s": round(until_s - since_s, 3),
-    }
+    return fairness(calls, since_s=max(seen.created_s.values()))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from router_service.evaluation.allowance import MINUTE_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from router_service.evaluation.allowance import Call, Offer
 
@@ -34,6 +34,20 @@ def utilisation(calls: Sequence[Call], offer: Offer, *, since_s: float, until_s:
 def _occupy(series: list[float], start_s: float, end_s: float, *, slots: int) -> None:
     for second in range(int(start_s), min(math.ceil(end_s), len(series))):
         series[second] += (min(end_s, second + 1) - max(start_s, second)) / slots
+
+
+def fairness(calls: Mapping[str, Sequence[Call]], *, since_s: float) -> dict[str, Any]:
+    """Tokens that each tenant got from `since_s` until the first of them had no more work waiting, and Jain's index of them."""
+    until_s = min(max((call.arrived_s for call in each), default=since_s) for each in calls.values())
+    tokens = {
+        tenant: sum(call.tokens for call in each if since_s <= call.arrived_s <= until_s)
+        for tenant, each in calls.items()
+    }
+    return {
+        "index": round(jain(list(tokens.values())), 4),
+        "tokens": tokens,
+        "both_backlogged_s": round(until_s - since_s, 3),
+    }
 
 
 def jain(shares: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ from router_service.embedded import ports, process
 from router_service.embedded.state import load_state
 from router_service.errors import StackError
 from router_service.evaluation.allowance import Call
-from router_service.evaluation.cpu import cpu_s
+from router_service.evaluation.usage import cpu_s, memory, peak_memory_mb
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from router_service.embedded.state import StackState
     from router_service.evaluation.allowance import Offer
+    from router_service.evaluation.usage import Memory
 
 CHAT = "/v1/chat/completions"
 START_S = 90.0
@@ -55,6 +56,14 @@ class PrivateStack:
     def spent(self) -> dict[str, float]:
         """CPU seconds of each process so far."""
         return {name: cpu_s(pid) for name, pid in self.pids.items()}
+
+    def memory(self) -> dict[str, Memory]:
+        """What each process holds now."""
+        return {name: memory(pid) for name, pid in self.pids.items()}
+
+    def peak_memory_mb(self) -> dict[str, float]:
+        """The most that each process ever held; of Postgres, which has children, what all of them hold now."""
+        return {name: round(peak_memory_mb(pid), 1) for name, pid in self.pids.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from router_service.errors import StackError
-from router_service.evaluation.cpu import peak_memory_mb
 from router_service.evaluation.stack import batch_file, private_stack
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def run(*, jobs: int, workers: int) -> dict[str, Any]:
         before, began = stack.spent(), time.monotonic()
         stages = [_one_batch(client, count) for count in _sizes(jobs)]
         wall_s, after = time.monotonic() - began, stack.spent()
-        memory = {f"peak_memory_mb.{name}": round(peak_memory_mb(pid), 1) for name, pid in stack.pids.items()}
+        memory = {f"peak_memory_mb.{name}": peak for name, peak in stack.peak_memory_mb().items()}
     cpu = {name: (after[name] - before[name]) * 1000 / jobs for name in after}
     counted = {name: value for name, value in cpu.items() if name != "flower"}
     return {

@@ -13,7 +13,9 @@ from router_service.evaluation.stack import OracleLog
 OFFER = Offer(slots=10, rpm=60, latency_s=0.5)
 JOBS = tuple(Job(tag=f"{BIG}/{number}") for number in range(11))
 SHAPE = Shape(name="rpm", offers={"m": OFFER}, asks="m", batches={BIG: JOBS})
-RUN = Run(created_s={BIG: 100.0}, completed_s=111.5, sent=(), cpu_s={"api": 0.022, "router": 0.033})
+RUN = Run(
+    created_s={BIG: 100.0}, completed_s=111.5, sent=(), cpu_s={"api": 0.022, "router": 0.033}, memory_mb={"api": 90.1}
+)
 
 
 def call(tag: str, arrived_s: float, *, refused: str | None = None) -> Call:
@@ -42,6 +44,7 @@ def test_the_makespan_is_from_the_accepted_batch_to_the_end_of_the_last_call() -
     assert told["ratio"] == pytest.approx(10.5 / 9.5, abs=1e-4)
     assert told["utilisation"]["m"]["rpm"] == [1.0] * 11
     assert told["cpu_ms_per_job"] == pytest.approx(5.0)
+    assert told["memory_mb_by_process"] == {"api": 90.1}
 
 
 def test_refused_calls_are_counted_and_are_no_work_done() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from router_service.evaluation.allowance import Call, Offer
-from router_service.evaluation.measures import jain, percentile, utilisation
+from router_service.evaluation.measures import fairness, jain, percentile, utilisation
 
 
 def call(arrived_s: float, ended_s: float | None = None, *, tokens: int = 100, refused: str | None = None) -> Call:
@@ -38,3 +38,12 @@ def test_a_percentile_is_one_of_the_values(percent: float, value: float) -> None
 
 def test_nothing_has_no_percentile() -> None:
     assert percentile([], 50) is None
+
+
+def test_shares_are_counted_while_both_have_work_waiting() -> None:
+    calls = {"big": [call(float(second)) for second in range(10)], "small": [call(3.5), call(4.5)]}
+    assert fairness(calls, since_s=3.0) == {
+        "index": 1.0,
+        "tokens": {"big": 200, "small": 200},
+        "both_backlogged_s": 1.5,
+    }

@@ -76,4 +76,4 @@ def test_the_backlog_may_go_to_two_models_and_a_single_job_to_one_of_them() -> N
     offered = build_catalog(waits.pooled(catalog(waits.OFFERS, api_base="http://127.0.0.1:1/v1")), source="bench")
     assert {model.id for model in offered.named(waits.POOL)} == {waits.SLOW, waits.SHARED}
     assert [model.id for model in offered.named(waits.SHARED)] == [waits.SHARED]
-    assert [model.id for model in offered.named(waits.OTHER)] == [waits.OTHER]
+    assert [model.id for model in offered.named(waits.FREE)] == [waits.FREE]
