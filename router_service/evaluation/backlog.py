@@ -102,19 +102,17 @@ class _Bench:
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     async def at(self, size: int) -> dict[str, Any]:
-        """Fill up to `size`, then measure. The last batch is accepted as part of it, beside all the others."""
-        while self.queued + LINES + INTERACTIVE < size:
-            await self._accept(LINES)
+        """Fill up to `size`, then measure. A whole batch is accepted as the last of it, beside all the others.
+
+        Looks come before routing: what a batch's poll costs follows how many of its own lines are left, and a small backlog
+        is one batch, which routing would halve.
+        """
+        while (rest := size - self.queued - LINES - INTERACTIVE) > 0:
+            await self._accept(max(1, min(LINES, rest - INTERACTIVE)))
         last = max(1, size - self.queued - INTERACTIVE)
         accept_us = await self._cost(partial(self._accept, last), each=last + INTERACTIVE)
         reached = self.queued
-        route_us = await self._cost(self._route, each=min(ROUTED, reached))
-        call_us = await self._cost(self._call, each=len(self.tickets))
-        return {
-            "queued": reached,
-            "accept": accept_us,
-            "route": route_us,
-            "claim_and_finish": call_us,
+        looks = {
             "poll_job": await self._look(self._poll_job),
             "poll_batch": await self._look(self._poll_batch),
             "progress": await self._look(self._progress),
@@ -123,6 +121,9 @@ class _Bench:
             "depths": await self._look(jobs.live_depths),
             "oldest": await self._look(jobs.oldest_queued),
         }
+        route_us = await self._cost(self._route, each=min(ROUTED, reached))
+        call_us = await self._cost(self._call, each=len(self.tickets))
+        return {"queued": reached, "accept": accept_us, "route": route_us, "claim_and_finish": call_us, **looks}
 
     async def _cost(self, work: Callable[[], Awaitable[Any]], *, each: int) -> float:
         """Microseconds of CPU for each of so many."""

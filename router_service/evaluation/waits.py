@@ -50,7 +50,7 @@ OFFERS = {
 SERVED_PER_S = sum(OFFERS[model].slots / OFFERS[model].latency_s for model in (SLOW, SHARED))
 EVERY_S = 0.2
 IDLE_S, LOADED_S, POLLS_S, TENANTS_S = 10.0, 30.0, 20.0, 15.0
-FULL_S = 60.0
+ROUNDS, STEADY_S = 5, 60.0
 PATIENCE_S, PATIENCE_FACTOR = 60.0, 10.0
 
 
@@ -108,7 +108,7 @@ def _drive(stack: PrivateStack, oracle: PrivateOracle, *, jobs: int, seconds: fl
         began_s = time.monotonic()
         batches = [_hand_in(client, _lines(BIG, numbers)) for numbers in _files(jobs)]
         accept_s = time.monotonic() - began_s
-        _wait_full(oracle)
+        _wait_steady(oracle)
         memory["accepted"] = stack.memory()
         loaded = _send(stack, "loaded", seconds=min(LOADED_S, seconds))
         memory["loaded"] = stack.memory()
@@ -159,12 +159,17 @@ def _hand_in(client: StackClient, lines: bytes) -> str:
     return str(client.create_batch(client.upload(lines))["id"])
 
 
-def _wait_full(oracle: PrivateOracle) -> None:
-    def full() -> bool:
-        return bool(oracle.log().models[SHARED]["in_flight"] >= OFFERS[SHARED].slots // 2)
+def _wait_steady(oracle: PrivateOracle) -> None:
+    """Wait until each slot has served some calls: the first ones begin together, and so the slots become free together."""
 
-    if not process.wait_until(full, patience_s=FULL_S):
-        raise StackError(f"the backlog waits, and after {FULL_S:.0f} s the model is not even half full")
+    def steady() -> bool:
+        ended = [call for call in oracle.log().calls if call.model == SHARED and call.ended_s is not None]
+        return sum(call.tag.startswith(f"{BIG}/") for call in ended) >= ROUNDS * OFFERS[SHARED].slots
+
+    if not process.wait_until(steady, patience_s=STEADY_S):
+        raise StackError(
+            f"after {STEADY_S:.0f} s of waiting the backlog has not had each slot of {SHARED} {ROUNDS} times"
+        )
 
 
 def _serve_small(stack: PrivateStack, *, seconds: float) -> float:
