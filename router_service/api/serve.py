@@ -8,6 +8,7 @@ import uvicorn
 
 from router_service import failpoints
 from router_service.api.app import make_app
+from router_service.telemetry import logs
 
 if TYPE_CHECKING:
     from router_service.settings import Settings
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 def serve(settings: Settings, *, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; requests under way end first."""
+    # Else structlog's own way: where `rich` is there, tracebacks with the values of all variables, keys and prompts among them.
+    logs.configure(level=settings.log_level, style=settings.log_format, role="api")
     failpoints.arm(settings.failpoint, lease_s=settings.lease_s)
     uvicorn.run(
         make_app(settings),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from router_service.evaluation.oracle import FILLER
 from router_service.failpoints import NAMES, Fault
 from tests.faults.checker import violations
 from tests.faults.cluster import Cluster
@@ -48,7 +49,7 @@ def cluster() -> Iterator[Cluster]:
 def test_fault_heals(cluster: Cluster, name: str, fault: Fault) -> None:
     """Starts the role anew with the failpoint armed, sends work through it, sees the fault happen, sends one job more, rests.
 
-    Then nothing is lost, doubled or held, and each call that was lost is accounted for.
+    Then nothing is lost, doubled or held, each call that was lost is accounted for, and no log shows a prompt or a key.
     """
     way, role, tags = way_of(name), process_of(name), f"{TAG}{name}-{fault}-"
     client = Client(cluster, tags=tags)
@@ -69,3 +70,5 @@ def test_fault_heals(cluster: Cluster, name: str, fault: Fault) -> None:
     faults = [(began_s, time.time())]
     history = read_history(cluster, client.accepted, offers=OFFERS, faults=faults, tags=tags)
     assert violations(replace(history, held=slots_of(history.held))) == []
+    told = cluster.roles[role].said(said)
+    assert [secret for secret in (*cluster.keys.values(), FILLER[:11]) if secret in told] == [], "content is in a log"
