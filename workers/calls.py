@@ -111,6 +111,7 @@ class Calls:
             outcome="uncalled" if began is None else "returned",
         )
         await self._ends.submit(End(finish=finish, began=began, ended=asyncio.get_running_loop().time()))
+        failpoint("provider.after_return_commit")
 
     async def _claim(self, tickets: Sequence[Ticket]) -> Sequence[Claim | None]:
         failpoint("provider.before_claim")
@@ -142,6 +143,8 @@ class Calls:
                 async with self._runtime.database.transaction() as session:
                     fates = await calls.finish(session, finishes)
                     failpoint("provider.before_finish_commit")
+                    if any(each.state is JobState.QUEUED for each in finishes):
+                        failpoint("provider.before_return_commit")
                 failpoint("provider.after_finish_commit")
                 return [fates[each.id, each.attempt] for each in finishes]
             except UnavailableError as error:

@@ -67,6 +67,8 @@ class Janitor:
     async def take_over_leases(self) -> None:
         async with self._runtime.database.transaction() as session:
             moved = await sweeps.expired_leases(session, lease_s=self._runtime.settings.lease_s)
+            if moved:
+                failpoint("janitor.leases.before_commit")
         if not moved:
             return
         failpoint("janitor.leases")
@@ -77,6 +79,8 @@ class Janitor:
     async def reissue_tickets(self) -> None:
         async with self._runtime.database.transaction() as session:
             moved = await sweeps.stale_routed(session, stale_s=self._runtime.settings.routed_stale_s)
+            if moved:
+                failpoint("janitor.routed.before_commit")
         if moved:
             failpoint("janitor.routed")
             log.warning("jobs queued again whose tickets were not taken", count=len(moved))

@@ -238,6 +238,8 @@ class ProviderWorker:
         try:
             async with self._runtime.database.transaction() as session:
                 back = await dispatch.give_back(session, [(job.ticket.job_id, job.ticket.epoch) for job in jobs])
+                failpoint("provider.before_give_back_commit")
+            failpoint("provider.after_give_back_commit")
         except UnavailableError as error:
             log.warning("tickets could not be given back; the janitor issues them anew", error=str(error))
         returned = {each.id: each for each in back}

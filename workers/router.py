@@ -119,9 +119,7 @@ class Router:
     async def route_all(self) -> None:
         """Route until nothing more can be placed. A lane that waits for a known moment is held until then."""
         if self._held_under != self._runtime.offer.version:  # another catalog, other models
-            self._held, self._held_under = {}, self._runtime.offer.version
-            async with self._runtime.database.transaction() as session:
-                await dispatch.release(session)
+            await self._release(self._runtime.offer.version)
         now = time.monotonic()
         blocked = {lane for lane, until in self._held.items() if until > now}
         for _pass in range(MOST_PASSES):
@@ -130,6 +128,16 @@ class Router:
             self._held |= {lane: time.monotonic() + wait_s for lane, wait_s in done.blocked.items() if wait_s > 0}
             if done.shut or not done.taken:
                 break
+
+    async def _release(self, version: int) -> None:
+        """Let go what was held under another catalog. Done anew where it fails: those jobs would wait for nothing."""
+        async with self._runtime.database.transaction() as session:
+            released = await dispatch.release(session)
+            if released:
+                failpoint("router.before_release_commit")
+        if released:
+            failpoint("router.after_release_commit")
+        self._held, self._held_under = {}, version
 
     async def route_some(self, blocked: Collection[int]) -> Pass:
         """Take as many jobs as there may be room for, place what fits in fair order, commit, then send the tickets."""

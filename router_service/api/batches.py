@@ -107,6 +107,8 @@ async def cancel(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]
     async with here.database.transaction() as session:
         if await batches.cancel(session, row.id, tenant_id=principal.tenant_id):
             await sweeps.cancel_batches(session, batch_id=row.id)
+        failpoint("api.cancel_batch.before_commit")
+    failpoint("api.cancel_batch.after_commit")
     row = await _find(here, batch_id, principal.tenant_id)
     if row.cancelling_at is None:
         raise InvalidRequestError(f"the batch has {status_of(row)} already and cannot be cancelled", param="id")

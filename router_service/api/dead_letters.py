@@ -13,6 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from router_service.api.lists import page
 from router_service.api.state import Caller, Here, State
 from router_service.errors import InvalidRequestError, NotFoundError
+from router_service.failpoints import failpoint
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.jobs.spec import AUTO
@@ -169,6 +170,8 @@ async def _go_through(
     while True:
         async with here.database.transaction() as session:
             count = await step(session, selection)
+            failpoint("api.dead_letters.before_commit")
+        failpoint("api.dead_letters.after_commit")
         total += count
         if not count:
             return {done: total}

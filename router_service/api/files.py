@@ -12,6 +12,7 @@ from fastapi.responses import StreamingResponse
 from router_service.api.lists import TextFilter, page
 from router_service.api.state import Caller, Here, State, make_id
 from router_service.errors import InvalidRequestError, NotFoundError, TooLargeError
+from router_service.failpoints import failpoint
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.store import files
@@ -51,6 +52,8 @@ async def upload(
             expires_after_s=expires_seconds,
             size=size,
         )
+        failpoint("api.files.before_commit")
+    failpoint("api.files.after_commit")
     return show(row)
 
 

@@ -145,6 +145,8 @@ async def cancel(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
     async with here.database.transaction() as session:
         moved = await jobs.cancel(session, identity, tenant_id=principal.tenant_id)
         row = await jobs.get(session, identity, tenant_id=principal.tenant_id)
+        failpoint("api.cancel_job.before_commit")
+    failpoint("api.cancel_job.after_commit")
     if row is None:
         raise not_found(job_id)
     if moved is None and row.state != JobState.CANCELLED:

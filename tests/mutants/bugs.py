@@ -197,6 +197,23 @@ BUGS: tuple[Bug, ...] = (
         red="tests/integration/test_api_jobs.py",
     ),
     Bug(
+        name="release-once",
+        why="held jobs are not let go under a new catalog where the first try fails",
+        file="workers/router.py",
+        old="        async with self._runtime.database.transaction() as session:\n            released",
+        new="        self._held, self._held_under = {}, version\n"
+        "        async with self._runtime.database.transaction() as session:\n            released",
+        red=f"{SWEEP}[router.before_release_commit-raise]",
+    ),
+    Bug(
+        name="talkative-api",
+        why="an error nobody foresaw is logged with the values of all variables: prompts and keys",
+        file="router_service/api/serve.py",
+        old='    logs.configure(level=settings.log_level, style=settings.log_format, role="api")\n',
+        new="",
+        red=f"{SWEEP}[api.jobs.after_commit-raise]",
+    ),
+    Bug(
         name="gate-always-open",
         why="after a loss of Redis capacity is reserved from counters that know nothing",
         file=f"{CAPACITY}/reserve.lua",
