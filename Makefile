@@ -48,7 +48,7 @@ bench: setup ## Measure jobs per second, CPU per job, and how close to a provide
 	$(BIN)/waybill bench throughput --jobs 10000 --json
 	$(BIN)/waybill bench limits --seconds 30
 
-chaos: dev ## Twenty seeds of chaos over real processes, most of a minute each, one line each
+chaos: dev ## Twenty seeds of chaos over real processes, a minute and a half and one line each
 	$(BIN)/python -m tests.faults.chaos --seeds 1-20
 
 mutants: dev ## Plant each seeded bug in a copy; each must turn its test red

@@ -20,6 +20,7 @@ TRIED_AGAIN = frozenset({"failed", "throttled", "returned", "uncalled", "cancell
 # How a call ends whose worker fell silent: only a fault explains it.
 SILENCED = frozenset({"lost", "late"})
 POISON = 3
+SLOTS = "slots"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,10 @@ class Limit:
     slots: int
     rpm: float | None = None
     tpm: float | None = None
+
+    @property
+    def rates(self) -> Mapping[str, float]:
+        return {name: most for name, most in (("rpm", self.rpm), ("tpm", self.tpm)) if most is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +137,16 @@ def doubled(run: History) -> Doubled:
     seen = Counter((call.tag, call.model) for call in run.calls if call.refused is None)
     counted = sum(attempt.outcome in SILENCED for attempt in run.attempts)
     return Doubled(counted=counted, seen=sum(count - 1 for count in seen.values()))
+
+
+def shares(run: History) -> dict[str, float]:
+    """How full each limit was at the most, as a share of it: one that was never nearly full was not tested."""
+    found: dict[str, float] = {}
+    for model, limit in run.limits.items():
+        let_in = [call for call in run.calls if call.model == model and call.refused is None]
+        found[f"{model} {SLOTS}"] = peak_of(let_in) / limit.slots
+        found |= {f"{model} {name}": _fullest(let_in, name) / most for name, most in limit.rates.items()}
+    return found
 
 
 def _accepted(run: History, jobs: Mapping[str, Job], attempts: Mapping[str, Sequence[Attempt]]) -> Iterator[Violation]:
@@ -217,9 +232,8 @@ def _limits(run: History) -> Iterator[Violation]:
         let_in = [call for call in calls if call.refused is None]
         if (peak := peak_of(let_in)) > limit.slots:
             yield _at("too many calls at a time", f"{model}: {peak} of {limit.slots}")
-        for name, most in (("rpm", limit.rpm), ("tpm", limit.tpm)):
-            units = [(call.arrived_s, 1 if name == "rpm" else call.tokens) for call in let_in]
-            if most is not None and (fullest := _fullest(units)) > most:
+        for name, most in limit.rates.items():
+            if (fullest := _fullest(let_in, name)) > most:
                 yield _at("too much within a minute", f"{model}: {name} {fullest} of {most:g}")
 
 
@@ -234,8 +248,9 @@ def peak_of(calls: Iterable[Seen]) -> int:
     return peak
 
 
-def _fullest(units: Iterable[tuple[float, int]], *, width_s: float = 60.0) -> int:
-    arrivals = sorted(units)
+def _fullest(calls: Iterable[Seen], rate: str, *, width_s: float = 60.0) -> int:
+    """The most units of a rate that arrived within any window."""
+    arrivals = sorted((call.arrived_s, 1 if rate == "rpm" else call.tokens) for call in calls)
     first = held = fullest = 0
     for moment, count in arrivals:
         held += count

@@ -14,12 +14,17 @@ if TYPE_CHECKING:
 
 SHAPE = Shape(routers=2, providers=2, dead_letters=1, janitors=2)
 LINKS = ("postgres", "redis", "broker")
-MODELS = ("steady", "steady", "steady", "narrow", "flaky")
+MODELS = ("steady",) * 5 + ("narrow",) * 2 + ("plain",) * 2 + ("flaky",)
 FIRST_STRIKE_S = 2.0
 LEAST_S, MOST_S = 0.5, 3.0
 BATCH_LINES = (20, 120)
+# A short run has as much work as half a minute, or no window of a minute would overflow where a limit was forgotten.
+LEAST_S_OF_WORK = 30.0
 SINGLES_PER_S = 4.0
 BATCHES_PER_S = 0.3
+# No answer is half as long again as another: that much Waybill allows for where a job does not say how long its answer may get.
+TOKENS_OUT = (40, 60)
+BOUNDED = 0.5
 
 
 class Nemesis(StrEnum):
@@ -57,13 +62,17 @@ class Strike:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Work that a tenant hands in. One line is a single job; `cancel_s` and `deadline_s` count from the order on."""
+    """Work that a tenant hands in. One line is a single job; `cancel_s` and `deadline_s` count from the order on.
+
+    `tokens_out`: how long each answer will be; `max_tokens`: what its request allows, None where it does not say.
+    """
 
     at_s: float
     tenant: str
     tag: str
     models: tuple[str, ...]
     tokens_out: tuple[int, ...]
+    max_tokens: tuple[int | None, ...]
     is_batch: bool
     cancel_s: float | None = None
     deadline_s: float | None = None
@@ -124,19 +133,21 @@ def _strike(chance: random.Random, nemesis: Nemesis, victims: Iterator[str], *, 
 def _orders(chance: random.Random, *, seconds: float) -> Iterator[Order]:
     for tenant in TENANTS:
         for is_batch, per_s in ((True, BATCHES_PER_S), (False, SINGLES_PER_S)):
-            for number in range(max(2, round(seconds * per_s / len(TENANTS)))):
+            for number in range(round(max(seconds, LEAST_S_OF_WORK) * per_s / len(TENANTS))):
                 yield _order(chance, tenant, number, is_batch=is_batch, seconds=seconds)
 
 
 def _order(chance: random.Random, tenant: str, number: int, *, is_batch: bool, seconds: float) -> Order:
     count = chance.randint(*BATCH_LINES) if is_batch else 1
     kind = "batch" if is_batch else "single"
+    tokens_out = tuple(chance.randint(*TOKENS_OUT) for _ in range(count))
     return Order(
         at_s=chance.uniform(0.0, seconds),
         tenant=tenant,
         tag=f"job-{tenant}-{kind}-{number}",
         models=tuple(chance.choice(MODELS) for _ in range(count)),
-        tokens_out=tuple(chance.randint(1, 50) for _ in range(count)),
+        tokens_out=tokens_out,
+        max_tokens=tuple(chance.randint(most, 2 * most) if chance.random() < BOUNDED else None for most in tokens_out),
         is_batch=is_batch,
         cancel_s=chance.uniform(0.0, 3.0) if chance.random() < 0.1 else None,
         deadline_s=chance.uniform(2.0, 15.0) if not is_batch and chance.random() < 0.15 else None,

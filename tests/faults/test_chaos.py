@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.chaos import run
+from tests.faults.chaos import NEARLY_FULL, run
 from tests.faults.plan import Nemesis, draw
 
 pytestmark = pytest.mark.timeout(180)
 
-SEED = 3
+SEED = 34  # in so short a time it has most kinds of faults, and Redis is lost when much of a minute is used up
 SECONDS = 18.0
 
 
@@ -25,4 +25,4 @@ def test_chaos_loses_nothing_doubles_nothing_and_keeps_every_limit() -> None:
     verdict = run(SEED, seconds=SECONDS, say=print)
     print(verdict)
     assert verdict.violations == ()
-    assert verdict.calls > 50
+    assert min(verdict.windows.values()) >= NEARLY_FULL, "a rate whose window was not nearly full was not tested"

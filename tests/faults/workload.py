@@ -14,7 +14,7 @@ import httpx
 
 from router_service.evaluation.oracle import prompt
 from tests.faults.checker import TERMINAL, Accepted
-from tests.support.batches import CHAT, lines
+from tests.support.batches import CHAT, bound, lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,13 +84,18 @@ class Tenant(threading.Thread):
             self._to_cancel.append((now_s + order.cancel_s, ticket))
 
     def _single(self, order: Order) -> httpx.Response:
-        body: dict[str, Any] = {"model": order.models[0], "input": {"messages": [_message(order, 0)]}}
+        asked = {"messages": [_message(order, 0)]} | bound(order.max_tokens[0])
+        body: dict[str, Any] = {"model": order.models[0], "input": asked}
         if order.deadline_s is not None:
             body["deadline"] = (datetime.now(UTC) + timedelta(seconds=order.deadline_s)).isoformat()
         return self._client.post("/v1/jobs", json=body)
 
     def _batch(self, order: Order) -> httpx.Response:
-        content = lines(order.models, prompt=lambda number: str(_message(order, number)["content"]))
+        content = lines(
+            order.models,
+            prompt=lambda number: str(_message(order, number)["content"]),
+            max_tokens=order.max_tokens.__getitem__,
+        )
         file = self._client.post("/v1/files", files={"file": ("in.jsonl", content)}, data={"purpose": "batch"})
         if file.status_code != 200:
             return file

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.checker import Accepted, Attempt, Doubled, History, Job, Limit, Seen, doubled, violations
+from tests.faults.checker import Accepted, Attempt, Doubled, History, Job, Limit, Seen, doubled, shares, violations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,3 +153,11 @@ def test_cancelled_running_job_skips_a_number() -> None:
     run = with_job(1, state="cancelled", attempt=3, result_attempt=None, result_tag=None)(whole())
     run = with_attempt(2, outcome="late")(with_accepted(1, may_end=frozenset({"cancelled"}))(run))
     assert violations(run) == []
+
+
+def test_share_of_a_limit_is_that_of_its_fullest_moment() -> None:
+    """Two calls of 10 tokens within a minute, a third one later; each alone in its slot. What was refused does not count."""
+    run = with_limit(slots=2, rpm=4, tpm=80)(whole())
+    assert shares(run) == {"m slots": 0.5, "m rpm": 0.5, "m tpm": 0.25}
+    assert shares(with_call(0, refused="rpm", ended_s=None)(run)) == {"m slots": 0.5, "m rpm": 0.25, "m tpm": 0.125}
+    assert shares(with_limit(rpm=None, tpm=None)(run)) == {"m slots": 0.5}
