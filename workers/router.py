@@ -131,12 +131,14 @@ class Router:
 
     async def _release(self, version: int) -> None:
         """Let go what was held under another catalog. Done anew where it fails: those jobs would wait for nothing."""
-        async with self._runtime.database.transaction() as session:
-            released = await dispatch.release(session)
+        released = dispatch.MOST_RELEASED
+        while released == dispatch.MOST_RELEASED:
+            async with self._runtime.database.transaction() as session:
+                released = await dispatch.release(session)
+                if released:
+                    failpoint("router.before_release_commit")
             if released:
-                failpoint("router.before_release_commit")
-        if released:
-            failpoint("router.after_release_commit")
+                failpoint("router.after_release_commit")
         self._held, self._held_under = {}, version
 
     async def route_some(self, blocked: Collection[int]) -> Pass:

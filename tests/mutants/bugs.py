@@ -200,9 +200,8 @@ BUGS: tuple[Bug, ...] = (
         name="release-once",
         why="held jobs are not let go under a new catalog where the first try fails",
         file="workers/router.py",
-        old="        async with self._runtime.database.transaction() as session:\n            released",
-        new="        self._held, self._held_under = {}, version\n"
-        "        async with self._runtime.database.transaction() as session:\n            released",
+        old="        released = dispatch.MOST_RELEASED\n",
+        new="        self._held, self._held_under = {}, version\n        released = dispatch.MOST_RELEASED\n",
         red=f"{SWEEP}[router.before_release_commit-raise]",
     ),
     Bug(
