@@ -14,7 +14,7 @@ import heapq
 import itertools
 import math
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from router_service.capacity.limiter import BREAKER, PAUSED, SHUT, SLOTS, Ended, Hindrance, Need
@@ -22,14 +22,13 @@ from router_service.capacity.measures import Measures
 from router_service.capacity.scopes import RATES
 from router_service.errors import UnavailableError
 from router_service.telemetry.logs import logger
+from workers.job import Job
 from workers.starts import Starts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from router_service.capacity.limiter import Grants
-    from router_service.capacity.scopes import Scope
-    from router_service.store.calls import Claim
     from router_service.tickets import Ticket
 
 log = logger(__name__)
@@ -44,39 +43,6 @@ READY_FOR_LIMITS_S = 70.0  # a large job may have to wait until a window has emp
 WAIT_MOST_S = 10.0
 PATIENCE_S = 1.0
 AGAIN_S = 0.2
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A ticket's way through this worker. `claim` once it is claimed, `need` once capacity was asked for.
-
-    Times are the loop's: `since` it came, `ready_at` it was claimed, `held_at` its lease was last prolonged, `ask_at` it is worth
-    asking for it, `due` is its start and `earliest` the first moment that its start can have been, `kept_at` its slot was last
-    prolonged. `task`: its call; `begun`:
-    that runs, so that it can be cancelled; `cut`: nobody waits for it; `ended`: only its end is left to write. `held_by` and
-    `held_since`: its own tenant's or batch's limit holds it up.
-    """
-
-    model_id: str
-    ticket: Ticket
-    since: float
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    claim: Claim | None = None
-    scopes: tuple[Scope, ...] = ()
-    need: Need | None = None
-    start_ms: int = 0
-    due: float = 0.0
-    earliest: float = 0.0
-    ready_at: float = 0.0
-    held_at: float = 0.0
-    ask_at: float = 0.0
-    kept_at: float = 0.0
-    held_by: str | None = None
-    held_since: float = 0.0
-    task: asyncio.Task[None] | None = None
-    begun: bool = False
-    cut: bool = False
-    ended: bool = False
 
 
 class Office(Protocol):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from router_service.routing.policy import RoutingPolicy
     from router_service.store.calls import Claim
     from router_service.store.dispatch import Returned
-    from workers.desk import Job
+    from workers.job import Job
     from workers.providers.base import Adapter
     from workers.runtime import Runtime
 
@@ -79,7 +79,7 @@ class ProviderWorker:
                 await desk.clear(why="shutdown")
             if time.monotonic() >= until:
                 for job in self._jobs.values():
-                    _cut(job)
+                    job.cut_off()
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
@@ -152,7 +152,7 @@ class ProviderWorker:
         return ready
 
     def need(self, job: Job, measures: Measures) -> Need:
-        claim = _claim_of(job)
+        claim = job.claimed
         model = self._runtime.offer.catalog.by_id.get(claim.model_id)
         return Need(
             reservation=reservation(claim.id.hex, claim.epoch),
@@ -189,7 +189,7 @@ class ProviderWorker:
 
     async def make(self, job: Job) -> None:
         try:
-            await self._make(job, _claim_of(job))
+            await self._make(job, job.claimed)
         except Exception:  # the row is as it was, and its lease runs out
             log.exception("a call could not be ended; its lease will expire", job=str(job.ticket.job_id))
             self._done(job)
@@ -225,7 +225,7 @@ class ProviderWorker:
         for job in jobs:
             job.ended = True
             self._runtime.tallies.add(Tally.GIVEN_BACK, model=job.model_id, reason=why)
-        back = [self._calls.give_back(_claim_of(job), began=None) for job in jobs]
+        back = [self._calls.give_back(job.claimed, began=None) for job in jobs]
         for error in await asyncio.gather(*back, return_exceptions=True):
             if isinstance(error, Exception):
                 log.error("a job could not be given back; its lease will expire", error=str(error))
@@ -369,7 +369,7 @@ class ProviderWorker:
             gone = {name for name, job in calling.items() if job.kept_at < oldest}
         for name in gone:
             log.warning("a call that is not counted any more is cut off", job=str(calling[name].ticket.job_id))
-            _cut(calling[name])
+            calling[name].cut_off()
 
     async def _sort_out(self) -> None:
         for desk in self._desks.values():
@@ -387,16 +387,3 @@ class ProviderWorker:
             await desk.flush()
         except UnavailableError as error:
             log.warning("reservations are left to expire", model=desk.model_id, error=str(error))
-
-
-def _cut(job: Job) -> None:
-    """Stop a call and have its job given back. What has ended is written to the end."""
-    if job.task is not None and not job.cut and not job.ended:
-        job.cut = True
-        if job.begun:
-            job.task.cancel()
-
-
-def _claim_of(job: Job) -> Claim:
-    assert job.claim is not None, "a job at hand was claimed"  # noqa: S101
-    return job.claim

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from router_service.catalog.models import Model
     from router_service.chat.tokens import Count
     from router_service.store.calls import Claim
-    from workers.desk import Job
+    from workers.job import Job
 
 log = logger(__name__)
 # In characters. The library keeps the GIL for a piece, 1 to 6 ms, and refuses more than 200,000 tokens: four a character at most.

@@ -7,7 +7,7 @@ The reference is what three witnesses would know: the client (what was accepted,
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -89,7 +89,7 @@ class JobsMachine(RuleBasedStateMachine):
     def cancel(self, which: int) -> None:
         among = [*(hand.claim.id for hand in self.hands), *sorted(self.jobs)]
         job_id = among[which % len(among)]
-        was = self._row(job_id)["state"]
+        was = self.world.row(job_id)["state"]
         assert self.world.cancel(job_id) == (was not in TERMINAL)
         self.jobs[job_id].cancelled |= was not in TERMINAL
 
@@ -122,7 +122,7 @@ class JobsMachine(RuleBasedStateMachine):
     def claim(self, which: int) -> None:
         """Any ticket that there ever was: late, doubled, of another epoch."""
         ticket = self.tickets[which % len(self.tickets)]
-        row = self._row(ticket.job_id)
+        row = self.world.row(ticket.job_id)
         near = row["left_s"] is not None and abs(row["left_s"]) < NEAR_S
         is_good = (
             row["state"] == "routed" and row["epoch"] == ticket.epoch and (row["left_s"] is None or row["left_s"] > 0)
@@ -193,9 +193,9 @@ class JobsMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 100))
     def settle_letter(self, which: int) -> None:
         ticket = self.letters[which % len(self.letters)]
-        was = self._row(ticket.job_id)
+        was = self.world.row(ticket.job_id)
         self.world.run(self.world.workers.dead_letter.settle(encode([ticket])))
-        now = self._row(ticket.job_id)
+        now = self.world.row(ticket.job_id)
         if was["state"] == "dead" and was["epoch"] == ticket.epoch:
             assert now["state"] in {"queued", "failed"}
             self.jobs[ticket.job_id].tries = 0
@@ -248,9 +248,9 @@ class JobsMachine(RuleBasedStateMachine):
         """Everybody falls silent; whoever comes after them brings every job to its end, and nothing stays held."""
         self.hands.clear()
         rounds = 0
-        while self._live():
+        while self.world.live():
             rounds += 1
-            assert rounds < 300, f"these never end: {self._live()}"
+            assert rounds < 300, f"these never end: {self.world.live()}"
             for sweep in SWEEPS:
                 self.sweep(sweep)
             self.route()
@@ -302,7 +302,7 @@ class JobsMachine(RuleBasedStateMachine):
         return True
 
     def _finish(self, hand: Hand, end: str) -> tuple[Finish, Fate]:
-        finish, known, row = finish_as(end, hand.claim), self.jobs[hand.claim.id], self._row(hand.claim.id)
+        finish, known, row = finish_as(end, hand.claim), self.jobs[hand.claim.id], self.world.row(hand.claim.id)
         fate = self.world.finish(finish)
         is_newest = row["state"] == "running" and row["attempt"] == hand.claim.attempt
         assert fate is (Fate.MOVED if is_newest else Fate.STALE)
@@ -319,15 +319,6 @@ class JobsMachine(RuleBasedStateMachine):
         if hand.start_ms is not None:
             self._settle(hand, used=False)
         self.hands.remove(hand)
-
-    def _live(self) -> list[dict[str, Any]]:
-        return self.world.rows("SELECT id, state, model_id, lost_leases FROM jobs WHERE finished_at IS NULL")
-
-    def _row(self, job_id: UUID) -> dict[str, Any]:
-        (row,) = self.world.rows(
-            "SELECT *, extract(epoch FROM deadline - now())::float8 AS left_s FROM jobs WHERE id = %s", job_id
-        )
-        return row
 
     def _collect(self) -> None:
         for model in MODELS:
@@ -401,9 +392,8 @@ def test_every_job_ends_once_and_every_limit_holds_under_random_histories(
                 max_examples=25,
                 stateful_step_count=50,
                 deadline=None,
-                phases=[
-                    hypothesis.Phase.generate
-                ],  # what a shrunk history would save in reading it takes minutes to find
+                # What a shrunk history would save in reading it takes minutes to find.
+                phases=[hypothesis.Phase.generate],
                 suppress_health_check=list(hypothesis.HealthCheck),
             ),
         )

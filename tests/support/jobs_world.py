@@ -138,6 +138,17 @@ class JobsWorld:
     def rows(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
         return self._sql.execute(statement.encode(), parameters or None).fetchall()
 
+    def row(self, job_id: UUID) -> dict[str, Any]:
+        """A job's row, and how many seconds are left to its deadline."""
+        (row,) = self.rows(
+            "SELECT *, extract(epoch FROM deadline - now())::float8 AS left_s FROM jobs WHERE id = %s", job_id
+        )
+        return row
+
+    def live(self) -> list[dict[str, Any]]:
+        """What has not ended."""
+        return self.rows("SELECT id, state, model_id, lost_leases FROM jobs WHERE finished_at IS NULL")
+
     def look(self) -> list[dict[str, Any]]:
         """Every job, with its answer, its calls and its open dead letters."""
         return self.rows(LOOK)

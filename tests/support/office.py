@@ -14,7 +14,7 @@ from workers.desk import Desk
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from workers.desk import Job
+    from workers.job import Job
 
     Answer: TypeAlias = "Callable[[Sequence[Ended], Sequence[Need]], Grants]"
 

@@ -18,7 +18,7 @@ from router_service.store.calls import Claim
 from router_service.tickets import Ticket
 from tests.support.catalogs import catalog_of, entry
 from tests.support.tokenizers import needs_tokenizer
-from workers.desk import Job
+from workers.job import Job
 from workers.tokenizers import PIECE, Tokenizers, load, pieces
 
 if TYPE_CHECKING:
