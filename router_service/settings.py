@@ -59,7 +59,14 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        return self.broker_url.get_secret_value() or self.redis_url.get_secret_value()
+        """Raises SettingsError where the Redis of `redis_url` cannot be named to Celery by the same URL."""
+        broker_url, redis_url = self.broker_url.get_secret_value(), self.redis_url.get_secret_value()
+        if not broker_url and redis_url.startswith("unix:"):
+            raise SettingsError(
+                "WAYBILL_BROKER_URL is not set, and Celery does not take the unix:// of WAYBILL_REDIS_URL;"
+                " give it as redis+socket://user:password@/path/to/socket?virtual_host=0"
+            )
+        return broker_url or redis_url
 
 
 def load() -> Settings:
@@ -68,7 +75,7 @@ def load() -> Settings:
         return Settings()
     except ValidationError as error:
         wrong = "; ".join(
-            f"WAYBILL_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            f"WAYBILL_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg'].removeprefix('Value error, ')}"
             for problem in error.errors(include_input=False)
         )
         raise SettingsError(f"wrong settings: {wrong}") from error

@@ -16,7 +16,7 @@ from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
 from router_service.jobs.states import JobState
 from router_service.policy.after import DeadLetter, Fail, Next, RetryLater, Succeed, after
-from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, OutOfTime, Refused
+from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, OutOfTime, Refused, Throttled
 from router_service.store import calls
 from router_service.store.calls import Claim, Fate, Finish
 from router_service.telemetry.logs import logger
@@ -84,8 +84,17 @@ class Calls:
             log.exception("a provider adapter raised", model=model.id, error_type=type(error).__name__)
             return Failed(code="adapter_error", message=f"the adapter raised {type(error).__name__}")
 
-    async def end(self, claim: Claim, model: Model | None, outcome: Outcome, *, began: float, ended: float) -> Fate:
-        """Store what came of a call; its result, its retry or its dead letter."""
+    async def end(
+        self,
+        claim: Claim,
+        model: Model | None,
+        outcome: Outcome,
+        *,
+        began: float,
+        ended: float,
+        left_s: float = math.inf,
+    ) -> Fate:
+        """Store what came of a call; its result, its retry or its dead letter. `left_s`: until the job's deadline."""
         catalog = self._runtime.offer.catalog
         follows = after(
             outcome,
@@ -93,6 +102,7 @@ class Calls:
             retries=catalog.retries,
             jitter=random.random(),  # noqa: S311
             past_refusal=model is not None and catalog.may_pass_refusal(model),
+            left_s=left_s,
         )
         finish = _finish(claim, model, outcome, follows)
         fate = await self._ends.submit(End(finish=finish, began=began, ended=ended))
@@ -178,7 +188,7 @@ def _finish(claim: Claim, model: Model | None, outcome: Outcome, follows: Next) 
                 id=claim.id,
                 attempt=claim.attempt,
                 state=JobState.RETRY_WAIT,
-                outcome="failed" if counted else "throttled",
+                outcome="failed" if counted else "throttled" if isinstance(outcome, Throttled) else "returned",
                 delay_s=delay_s,
                 counted=counted,
             )

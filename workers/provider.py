@@ -266,7 +266,8 @@ class ProviderWorker:
     async def _end(
         self, job: Job, claim: Claim, model: Model | None, outcome: Outcome, *, began: float, ended: float
     ) -> None:
-        fate = await self._calls.end(claim, model, outcome, began=began, ended=ended)
+        left = left_s(claim, since=job.ready_at, now=ended)
+        fate = await self._calls.end(claim, model, outcome, began=began, ended=ended, left_s=left)
         if fate is Fate.STALE:
             self._runtime.tallies.add(Tally.STALE_FINISHES, model=claim.model_id)
         self._done(job)

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from router_service.routing.constraints import least_s
+from router_service.routing.constraints import least_needed_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +70,7 @@ class Measures:
 
     def least_for(self, limit: int | None) -> float | None:
         """Seconds that a call takes at the very least, whose answer has no more than `limit` tokens."""
-        return least_s(limit, least_s=self.least_s, tokens_out=self.real_out)
+        return least_needed_s(limit, least_s=self.least_s, tokens_out=self.real_out)
 
     @property
     def tokens(self) -> float | None:

@@ -60,7 +60,7 @@ def counters_of(limits: Limits, live: Live) -> Counters:
     elif live.rate_wait_s > FAR_S:
         room, held_by = 0, live.rate
     elif room == 0:
-        held_by = live.rate if live.rate is not None and live.in_flight < limits.slots else SLOTS
+        held_by = SLOTS if live.in_flight >= limits.slots else live.rate
     return Counters(
         in_flight=live.in_flight,
         waiting=live.waiting,

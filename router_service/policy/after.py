@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, assert_never
@@ -75,10 +76,18 @@ RULES: Mapping[ErrorKind, Rule] = MappingProxyType(
 )
 
 
-def after(outcome: Outcome, *, tries: int, retries: Retries, jitter: float, past_refusal: bool = False) -> Next:
+def after(
+    outcome: Outcome,
+    *,
+    tries: int,
+    retries: Retries,
+    jitter: float,
+    past_refusal: bool = False,
+    left_s: float = math.inf,
+) -> Next:
     """What follows. `tries` counts the failures before this call, `jitter` is uniform in [0, 1).
 
-    `past_refusal`: the catalog lets a content that this model refused be shown to another one.
+    `past_refusal`: the catalog lets a content that this model refused be shown to another one. `left_s`: until the deadline.
     """
     match outcome:
         case Answered():
@@ -86,7 +95,7 @@ def after(outcome: Outcome, *, tries: int, retries: Retries, jitter: float, past
         case OutOfTime():
             return RetryLater(delay_s=0.0, counted=False)  # the sweep of deadlines ends it
         case Throttled():
-            return _wait(outcome, tries=tries, retries=retries, jitter=jitter)
+            return _wait(outcome, tries=tries, retries=retries, jitter=jitter, left_s=left_s)
         case Failed() | ModelUnfit() | Refused():
             if tries < _allowed(outcome.kind, retries):
                 asked_s = outcome.retry_after_s if isinstance(outcome, Failed) else 0.0
@@ -97,13 +106,16 @@ def after(outcome: Outcome, *, tries: int, retries: Retries, jitter: float, past
             assert_never(outcome)
 
 
-def _wait(outcome: Throttled, *, tries: int, retries: Retries, jitter: float) -> Next:
-    """A job never fails because its model was busy, unless the operator bounded that: then each wait is a try."""
+def _wait(outcome: Throttled, *, tries: int, retries: Retries, jitter: float, left_s: float) -> Next:
+    """A job never fails because its model was busy, unless the operator bounded that: then each wait is a try.
+
+    Who has no time for the wait is looked at again at once: its model is paused, another one may be free.
+    """
     bound = retries.by_kind.get(ErrorKind.RATE_LIMIT)
     if bound is not None and tries >= bound:
         return _give_up(ErrorKind.RATE_LIMIT, past_refusal=False)
     delay_s = max(LEAST_THROTTLE_S, outcome.retry_after_s) * (1 + 0.1 * jitter)
-    return RetryLater(delay_s=delay_s, counted=bound is not None)
+    return RetryLater(delay_s=0.0 if delay_s >= left_s else delay_s, counted=bound is not None)
 
 
 def _allowed(kind: ErrorKind, retries: Retries) -> int:

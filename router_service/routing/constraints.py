@@ -89,7 +89,7 @@ def hindrance(job: RoutableJob, counters: Counters | None) -> Rejection | None:
     if counters is None:
         return None
     if job.left_s is not None:
-        needed_s = least_s(job.spec.tokens_out, least_s=counters.least_s, tokens_out=counters.tokens_out)
+        needed_s = least_needed_s(job.spec.tokens_out, least_s=counters.least_s, tokens_out=counters.tokens_out)
         if needed_s is not None and job.left_s < needed_s:
             return Rejection(reason=DEADLINE, bound=needed_s)
     return Rejection(reason=BREAKER, bound=counters.broken_s) if counters.broken_s > 0 else None
@@ -97,12 +97,12 @@ def hindrance(job: RoutableJob, counters: Counters | None) -> Rejection | None:
 
 def is_late(job: RoutableJob, counters: Counters | None) -> bool:
     """Whether a model will probably be too late for the job: its wait and its usual latency go beyond the deadline."""
-    if counters is None or job.left_s is None or counters.latency_s is None:
+    if counters is None or job.left_s is None:
         return False
-    return job.left_s < max(counters.wait_s, counters.broken_s) + counters.latency_s
+    return job.left_s < max(counters.wait_s, counters.broken_s) + (counters.latency_s or 0.0)
 
 
-def least_s(limit: int | None, *, least_s: float | None, tokens_out: float | None) -> float | None:
+def least_needed_s(limit: int | None, *, least_s: float | None, tokens_out: float | None) -> float | None:
     """What a call takes at the very least; None where nobody knows.
 
     `least_s` is the least that one took of late, `tokens_out` what answers have in the mean: who allows a shorter one

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -320,3 +321,26 @@ async def test_a_start_that_lies_ahead_is_waited_for(open_workers: OpenWorkers, 
     starts = await _starts_ms(sql)
     assert len(starts) == 4
     assert starts[-1] - starts[0] > 300 - 1000 * desk_module.LATE_S, "the first may have been late, none was early"
+
+
+async def test_a_throttled_job_whose_deadline_comes_before_the_wait_is_over_goes_to_an_idle_fallback(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    """Also one that comes while the model is paused, of whose calls nothing is known."""
+
+    async def first_says_wait(model: Model, _attempt: int) -> Outcome:
+        return Throttled(retry_after_s=60.0) if model.id == "alpha" else GOOD
+
+    workers = await open_workers(
+        entry("alpha"), entry("beta"), adapter=ScriptedProvider(first_says_wait), fallbacks=[{"alpha": ["beta"]}]
+    )
+    await steps.accept(count=1, deadline=datetime.now(UTC) + timedelta(seconds=20))
+    await workers.route()
+    await workers.call()
+    await steps.accept(count=1, deadline=datetime.now(UTC) + timedelta(seconds=20))
+    await workers.janitor.queue_due_retries()
+    await workers.work("alpha", "beta")
+    assert (
+        await sql.rows("SELECT state, tries, model_id FROM jobs")
+        == [{"state": "succeeded", "tries": 0, "model_id": "beta"}] * 2
+    )

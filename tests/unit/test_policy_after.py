@@ -43,6 +43,13 @@ def test_what_follows_an_outcome(outcome: Outcome, tries: int, follows: Next) ->
     assert after(outcome, tries=tries, retries=RETRIES, jitter=0.5) == follows
 
 
+@pytest.mark.parametrize(("left_s", "delay_s"), [(5.0, 4.2), (4.3, 4.2), (4.2, 0.0), (1.0, 0.0)])
+def test_a_throttled_job_that_has_no_time_to_wait_is_looked_at_again_at_once(left_s: float, delay_s: float) -> None:
+    said = Throttled(retry_after_s=4.0)
+    follows = after(said, tries=0, retries=RETRIES, jitter=0.5, left_s=left_s)
+    assert follows == RetryLater(delay_s=delay_s, counted=False)
+
+
 @pytest.mark.parametrize("kind", ErrorKind)
 def test_every_kind_of_error_has_its_tries_and_then_its_end(kind: ErrorKind) -> None:
     allowed = 2 if kind in {ErrorKind.INTERNAL, ErrorKind.TIMEOUT, ErrorKind.RATE_LIMIT} else 0

@@ -386,6 +386,12 @@ def test_a_job_in_a_hurry_goes_to_a_fallback_that_is_quick_enough() -> None:
     assert chosen(replace(ASKED, left_s=8.0), TWO, live).model_id == "first", "both will probably be late"
 
 
+def test_a_pause_beyond_the_deadline_sends_a_job_to_a_fallback_however_quick_the_model_is() -> None:
+    live = {"first": busy(20.0), "second": busy(0.0)}
+    assert chosen(replace(ASKED, left_s=8.0), TWO, live).model_id == "second"
+    assert chosen(replace(ASKED, left_s=30.0), TWO, live).model_id == "first"
+
+
 def test_a_model_that_was_asked_for_by_its_id_was_asked_for() -> None:
     catalog = catalog_of(entry("a", info={"id": "a-1"}))
     decision = chosen(replace(JOB, spec=replace(JOB.spec, model="a-1")), catalog)
