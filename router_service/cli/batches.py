@@ -33,6 +33,9 @@ def submit(
             output.print_json(batch)
         if watch:
             _finish_watch(client, batch["id"], as_json=json)
+        elif batch["status"] == "failed":  # no line of it was taken
+            report_problems(batch)
+            raise typer.Exit(ExitCode.FAILED)
 
 
 def submit_file(client: ApiClient, path: Path) -> Json:

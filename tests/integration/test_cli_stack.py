@@ -88,10 +88,13 @@ def test_a_failing_models_job_is_explained_from_its_first_decision_to_its_fallba
     assert json.loads(waybill("results", letter["job_id"]))["object"] == "chat.completion"
 
 
-def test_a_broken_line_fails_the_batch_with_its_number(waybill: Waybill, tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [(), ("--watch",)])
+def test_a_broken_line_fails_the_batch_with_its_number(
+    waybill: Waybill, tmp_path: Path, words: tuple[str, ...]
+) -> None:
     file = tmp_path / "in.jsonl"
     file.write_text(requests(1, model="auto") + "broken\n")
-    batch = waybill("submit", str(file), "--watch", code=ExitCode.FAILED).strip()
+    batch = waybill("submit", str(file), *words, code=ExitCode.FAILED).strip()
     assert json.loads(waybill("status", batch, "--json"))["errors"]["data"][0]["line"] == 2
 
 
