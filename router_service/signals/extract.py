@@ -1,0 +1,165 @@
+"""Runs extractors over many requests at once and puts together what they say: `extract(requests) -> [Signals, ...]`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from router_service.signals import hints
+from router_service.signals.credentials import Credentials
+from router_service.signals.form import Form
+from router_service.signals.injection import Injections
+from router_service.signals.language import Language
+from router_service.signals.lengths import Lengths
+from router_service.signals.personal import PersonalData
+from router_service.signals.signals import KINDS, Signals
+from router_service.signals.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from router_service.signals.request import Request
+    from router_service.signals.signals import JSON
+
+HINTED = 1.0  # the confidence of what the caller says
+_CONFIDENCES = {"language": "language_confidence", "domain": "domain_confidence"}
+
+
+class Extractor(Protocol):
+    """Reads signals from requests. Pure: the same requests and version give the same signals, in any order and batch.
+
+    `version` changes whenever an answer may. `extract` gives one mapping per request, in their order: names of `Signals` (those
+    of `KINDS`), or others of its own, which are kept in `Signals.extra`. A name that is left out, or None, is unknown.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def extract(self, requests: Sequence[Request], /) -> Sequence[Mapping[str, JSON]]: ...
+
+
+DEFAULT: tuple[Extractor, ...] = (
+    Form(),
+    Language(),
+    Tasks(),
+    Lengths(),
+    PersonalData(),
+    Credentials(),
+    Injections(),
+)
+
+
+def extract(requests: Sequence[Request], extractors: Sequence[Extractor] = DEFAULT) -> list[Signals]:
+    """The signals of each request. Where two extractors know the same signal, the earlier one counts; flags are united.
+
+    The caller's hints come first, with confidence 1. An extractor that fails on the batch is asked about each request alone, and
+    what it cannot read is unknown, with the type of its error in `Signals.failed`; `failures` counts them.
+    """
+    seen = [_Seen(request) for request in requests]
+    for extractor in extractors:
+        for each, answer in zip(seen, _answers(extractor, requests), strict=True):
+            each.add(extractor, answer)
+    return [each.signals() for each in seen]
+
+
+def failures(signals: Iterable[Signals]) -> Counter[tuple[str, str]]:
+    """How often which extractor failed, by (its name, the type of the error)."""
+    return Counter(failed for each in signals for failed in each.failed.items())
+
+
+def _answers(extractor: Extractor, requests: Sequence[Request]) -> list[Mapping[str, Any] | Exception]:
+    """One answer or error for each request. Foreign code: whatever it raises concerns its own signals only."""
+    try:
+        return [_checked(extractor, answer) for answer in _asked(extractor, requests)]
+    except Exception as error:  # noqa: BLE001  # its type is kept in `failed`, its text may quote the request
+        if len(requests) == 1:
+            return [error]
+    return [answer for request in requests for answer in _answers(extractor, [request])]
+
+
+def _asked(extractor: Extractor, requests: Sequence[Request]) -> Sequence[Mapping[str, JSON]]:
+    answers = extractor.extract(requests)
+    if len(answers) != len(requests):
+        raise ValueError(f"extractor {extractor.name}: {len(answers)} answers to {len(requests)} requests")
+    return answers
+
+
+def _checked(extractor: Extractor, answer: Mapping[str, JSON]) -> dict[str, Any]:
+    """The known ones of an answer, in their one form. Raises TypeError or ValueError on a value of another kind."""
+    checked: dict[str, Any] = {}
+    for name, value in answer.items():
+        if value is None:
+            continue
+        if name in KINDS:
+            checked[name] = KINDS[name](value)
+            if checked[name] is None:
+                raise TypeError(f"extractor {extractor.name}: {name} has a value of another kind or range")
+        else:
+            own = name if name.startswith(f"{extractor.name}.") else f"{extractor.name}.{name}"
+            checked[own] = _stored(value)
+    return checked
+
+
+def _stored(value: JSON) -> JSON:
+    """As it will be read back. Raises ValueError on what the database does not hold: NaN, NUL, half of a surrogate pair."""
+    line = json.dumps(value, allow_nan=False, ensure_ascii=False)
+    line.encode()
+    if "\\u0000" in line:
+        raise ValueError("a signal holds the NUL character")
+    return cast("JSON", json.loads(line))
+
+
+class _Seen:
+    """What is known of one request so far."""
+
+    def __init__(self, request: Request) -> None:
+        self._values, self._hinted = _hinted(request.hints)
+        self._flags = set[str]()
+        self._extra: dict[str, JSON] = {}
+        self._versions: dict[str, str] = {}
+        self._failed: dict[str, str] = {}
+
+    def add(self, extractor: Extractor, answer: Mapping[str, Any] | Exception) -> None:
+        self._versions[extractor.name] = extractor.version
+        if isinstance(answer, Exception):
+            self._failed[extractor.name] = type(answer).__name__
+            return
+        self._flags.update(answer.get("flags", ()))
+        settled = set(self._values)
+        for name, value in answer.items():
+            if name not in KINDS:
+                self._extra.setdefault(name, value)
+            elif name != "flags" and name not in settled and not _is_of(name, settled):
+                self._values[name] = value
+
+    def signals(self) -> Signals:
+        return Signals(
+            **self._values,
+            flags=tuple(sorted(self._flags)),
+            hinted=self._hinted,
+            extra=self._extra,
+            versions=self._versions,
+            failed=self._failed,
+        )
+
+
+def _is_of(name: str, settled: set[str]) -> bool:
+    """A confidence belongs to the value beside it: another extractor's does not fit."""
+    return any(name == confidence and value in settled for value, confidence in _CONFIDENCES.items())
+
+
+def _hinted(given: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    values: dict[str, Any] = {}
+    if hints.LANGUAGE in given:
+        values |= {"language": given[hints.LANGUAGE], "language_confidence": HINTED}
+    if hints.DOMAIN in given:
+        values |= {"domain": given[hints.DOMAIN], "domain_confidence": HINTED}
+    if hints.TASK in given:
+        values["task"] = given[hints.TASK]
+    if hints.DIFFICULTY in given:
+        values["difficulty"] = float(given[hints.DIFFICULTY])
+    return values, tuple(sorted(key.removeprefix(hints.PREFIX) for key in given))

@@ -1,0 +1,146 @@
+"""Flags what names or reaches a person: addresses, numbers with their checks. Says that it is there, never what it is.
+
+Only regions with six digits or more are looked at, judged by their form and their own checksum. A form that a bare number has by
+chance counts only beside a word that says what it is. Every pattern is bounded, so the time is linear in the text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from router_service.signals import checksums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from router_service.signals.request import Request
+    from router_service.signals.signals import JSON
+
+EMAIL, PHONE, IBAN, CARD, NATIONAL_ID = "pii.email", "pii.phone", "pii.iban", "pii.card", "pii.national_id"
+CONTEXT = 40  # characters before a number in which a word may say what it is
+BESIDE = 8  # characters beside its digits that a number may have, such as the letters of an Italian one
+
+
+class PersonalData:
+    """`flags`: the kinds of personal data that the text holds."""
+
+    name = "pii"
+    version = "1"
+
+    def extract(self, requests: Sequence[Request]) -> list[Mapping[str, JSON]]:
+        return [{"flags": sorted(personal_data(request.text))} for request in requests]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """A number that a state gives to a person: its form, its check, and whether it needs a word beside it to be one."""
+
+    form: re.Pattern[str]
+    check: Callable[[str], bool]
+    is_bare: bool = False
+
+
+_EMAIL = re.compile(r"@(?<=[\w%+-]@)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
+_REGION = re.compile(r"[0-9](?:[^0-9\n]{0,10}[0-9]){5,400}+")
+_IBAN = re.compile(r"\b[A-Z]{2}[0-9]{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b")
+_CARD = re.compile(
+    r"(?<![\w.])(?:[0-9]{4}([ -]?)[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}|[0-9]{4}([ -]?)[0-9]{6}\2[0-9]{5})(?!\w)"
+)
+_PHONE = re.compile(
+    r"(?<![\w.,])(?:\+[0-9](?:[ ()./\u00a0\u2010-\u2015-]{0,2}[0-9]){7,14}|00[1-9](?:[ ()./-]{0,2}[0-9]){8,13}"  # international
+    r"|\([0-9]{2,5}\) ?[0-9](?:[ -]?[0-9]){5,8}|[0-9]{3}[-.][0-9]{3}[-.][0-9]{4}"  # area code in brackets; North America
+    r"|0[1-9](?:[ .][0-9]{2}){4}|0[0-9]{2,4}[-/] ?[0-9](?:[ -]?[0-9]){5,8}"  # France; Germany, Japan, Korea
+    r"|1[3-9][0-9][ -]?[0-9]{4}[ -]?[0-9]{4})(?![\w-])"  # China
+)
+_DIGITS = re.compile(r"(?<![\w.,])[0-9](?:[ ()./-]{0,2}[0-9]){6,14}(?![\w-])")
+_PHONE_WORD = re.compile(
+    r"phone|\btel|mobil|handy\b|\bcall\b|\bcell|\bfax|telef|téléph|\bruf|anruf|appel|portable|llam|móvil|chiam|cellulare|ligue|"
+    r"\bbel\b|zadzwoń|komórk|тел|звон|电话|電話|手机|手機|携帯|致电|전화|whatsapp",
+    re.IGNORECASE,
+)
+_ID_WORD = re.compile(
+    r"steuer|\bid\b|idnr|\btin\b|\btax|bsn|burgerservice|sofi|pesel|social sec|ssn|personal|identi|身份",
+    re.IGNORECASE,
+)
+
+
+def personal_data(text: str) -> set[str]:
+    """The flags of `text`. Looks at each character a bounded number of times."""
+    found = {EMAIL} if "@" in text and _EMAIL.search(text) else set[str]()
+    for region in _REGION.finditer(text):
+        start, end = region.span()
+        beside = text[max(start - BESIDE, 0) : end + BESIDE]
+        before = text[max(start - CONTEXT, 0) : start]
+        found |= _numbers(beside, before)
+    return found
+
+
+def _numbers(beside: str, before: str) -> set[str]:
+    found = set[str]()
+    for match in _IBAN.finditer(beside):
+        if _is_iban(match[0]):
+            found.add(IBAN)
+            beside = beside.replace(match[0], " ")  # its digits are no card
+    if any(checksums.is_card(_digits(match[0])) for match in _CARD.finditer(beside)):
+        found.add(CARD)
+    if any(_is_number(number, match, before) for number in _NUMBERS for match in number.form.finditer(beside)):
+        found.add(NATIONAL_ID)
+    elif _PHONE.search(beside) or (_DIGITS.search(beside) and _PHONE_WORD.search(before)):
+        found.add(PHONE)
+    return found
+
+
+def _is_iban(text: str) -> bool:
+    """A word in capitals may stand right behind it: only as many characters count as its country has."""
+    compact = text.replace(" ", "")
+    return checksums.is_iban(compact[: checksums.IBAN_LENGTHS.get(compact[:2], 0)])
+
+
+def _is_number(number: Number, match: re.Match[str], before: str) -> bool:
+    context = before + match.string[: match.start()]
+    return number.check(match[0]) and (not number.is_bare or " " in match[0] or _ID_WORD.search(context) is not None)
+
+
+def _digits(text: str) -> str:
+    return "".join(each for each in text if each.isdigit())
+
+
+def _is_swedish(text: str) -> bool:
+    digits = _digits(text)[-10:]
+    return checksums.is_luhn(digits) and 1 <= int(digits[2:4]) <= 12 and 1 <= int(digits[4:6]) <= 31
+
+
+def _form(pattern: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w.,+-])(?:{pattern})(?![\w-])")
+
+
+_NUMBERS: tuple[Number, ...] = (
+    Number(form=_form(r"[0-9]{3}-[0-9]{2}-[0-9]{4}"), check=checksums.is_us_ssn),
+    Number(
+        form=_form(r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?: ?[0-9]{2}){3} ?[A-D]"), check=bool
+    ),
+    Number(form=_form(r"[A-Z]{6}[0-9]{2}[A-EHLMPRST][0-9]{2}[A-Z][0-9]{3}[A-Z]"), check=checksums.is_italian_code),
+    Number(form=_form(r"(?:[0-9]{8}|[XYZ][0-9]{7})-?[A-HJ-NP-TV-Z]"), check=checksums.is_spanish_id),
+    Number(
+        form=_form(r"[12](?: ?[0-9]{2}){3}(?: ?[0-9]{3}){2} ?[0-9]{2}"),
+        check=lambda text: checksums.is_french_id(_digits(text)),
+    ),
+    Number(
+        form=_form(r"[0-9]{2}(?: ?[0-9]{3}){3}"),
+        check=lambda text: checksums.is_german_tax_id(_digits(text)) or checksums.is_polish_pesel(_digits(text)),
+        is_bare=True,
+    ),
+    Number(
+        form=_form(r"[0-9]{9}|[0-9]{4}\.[0-9]{2}\.[0-9]{3}"),
+        check=lambda text: checksums.is_dutch_bsn(_digits(text)),
+        is_bare=True,
+    ),
+    Number(form=_form(r"(?:19|20)?[0-9]{6}-[0-9]{4}"), check=_is_swedish),
+    Number(
+        form=_form(r"[0-9]{3}\.[0-9]{3}\.[0-9]{3}-[0-9]{2}"),
+        check=lambda text: checksums.is_brazilian_cpf(_digits(text)),
+    ),
+    Number(form=_form(r"[0-9]{17}[0-9Xx]"), check=checksums.is_chinese_id),
+)
