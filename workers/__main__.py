@@ -15,7 +15,8 @@ from celery.apps.worker import Worker
 from router_service import failpoints
 from router_service import settings as settings_module
 from router_service.errors import UnavailableError, WaybillError
-from router_service.routing.policy import RoutingPolicy
+from router_service.routing.methods import load_methods
+from router_service.signals.plugins import load_extractors
 from router_service.store import catalogs
 from router_service.store.session import Database
 from router_service.telemetry import logs
@@ -23,6 +24,7 @@ from workers import consumer
 from workers.app import make_app, queues_of, register
 from workers.dead_letter import DeadLetterWorker
 from workers.flower import run_flower
+from workers.insights import Insights
 from workers.janitor import Janitor
 from workers.pool import AsyncioPool
 from workers.provider import ProviderWorker
@@ -92,19 +94,18 @@ def _run_celery(settings: Settings, role: str, name: str) -> int:
 
 
 def _service(settings: Settings, role: str, runtime: Runtime) -> tuple[Service, Any]:
-    policy = RoutingPolicy()
     if role == "router":
-        router = Router(runtime, policy=policy)
+        router = Router(runtime, Insights(load_extractors()), methods=load_methods())
         return router, router.ring
     if role == "dead-letter":
-        dead_letter = DeadLetterWorker(runtime, policy=policy)
+        dead_letter = DeadLetterWorker(runtime, Insights(load_extractors()), methods=load_methods())
         return dead_letter, dead_letter.settle
     adapters: dict[str, Adapter] = {
         "openai": OpenAIWireAdapter(),
         "local": LocalAdapter(processes=settings.local_processes),
         "simulated": SimulatedAdapter(),
     }
-    provider = ProviderWorker(runtime, adapters=adapters, policy=policy)
+    provider = ProviderWorker(runtime, adapters=adapters)
     return provider, provider.call
 
 
@@ -141,7 +142,7 @@ async def _first_catalog(settings: Settings) -> Catalog:
 
 
 async def _run_janitor(settings: Settings, name: str) -> None:
-    janitor = Janitor(Runtime(settings, role="janitor", name=name), policy=RoutingPolicy())
+    janitor = Janitor(Runtime(settings, role="janitor", name=name))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING
 
 from router_service.failpoints import failpoint
 from router_service.routing.decision import route
+from router_service.routing.insight import NOTHING
+from router_service.routing.methods import BUILT_IN
 from router_service.store import dead_letters
+from router_service.store.decisions import Routed
 from router_service.telemetry.logs import logger
 from router_service.tickets import decode
 
 if TYPE_CHECKING:
-    from router_service.routing.policy import RoutingPolicy
+    from router_service.catalog.models import Catalog
+    from router_service.jobs.spec import RoutableJob
+    from router_service.routing.insight import Insight
+    from router_service.routing.methods import Methods
+    from workers.insights import Insights
     from workers.runtime import Runtime
 
 log = logger(__name__)
@@ -23,9 +30,10 @@ class DeadLetterWorker:
     Capacity is the router's business when the job comes round again.
     """
 
-    def __init__(self, runtime: Runtime, *, policy: RoutingPolicy) -> None:
+    def __init__(self, runtime: Runtime, insights: Insights, *, methods: Methods = BUILT_IN) -> None:
         self._runtime = runtime
-        self._policy = policy
+        self._insights = insights
+        self._methods = methods
 
     async def open(self) -> None:
         await self._runtime.open()
@@ -42,10 +50,17 @@ class DeadLetterWorker:
         catalog = self._runtime.offer.catalog
         async with self._runtime.database.transaction() as session:
             dead = await dead_letters.load(session, tickets)
-            verdicts = [(each, route(each.job, catalog=catalog, counters={}, policy=self._policy)) for each in dead]
-            queued = await dead_letters.settle(session, verdicts)
+            known = await self._insights.of(session, [each.job for each in dead], catalog=catalog)
+            queued = await dead_letters.settle(
+                session, [(each, self._next(each.job, known.get(each.job.id, NOTHING), catalog)) for each in dead]
+            )
             failpoint("dead_letter.before_commit")
         failpoint("dead_letter.after_commit")
         log.info("dead letters settled", rerouted=queued, parked=len(dead) - queued, stale=len(tickets) - len(dead))
         if queued:
             await self._runtime.ring()
+
+    def _next(self, job: RoutableJob, insight: Insight, catalog: Catalog) -> Routed:
+        policy = catalog.policy_of(job)
+        decision = route(job, catalog=catalog, counters={}, policy=policy, insight=insight, methods=self._methods)
+        return Routed(job=job, decision=decision, insight=insight)

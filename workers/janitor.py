@@ -7,10 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from router_service.capacity.tallies import Tally
+from router_service.catalog.policies import PRESETS
 from router_service.failpoints import failpoint
 from router_service.jobs.ids import RANDOM_BYTES, new_id
 from router_service.jobs.states import JobState
-from router_service.store import batches, sweeps
+from router_service.routing.calibration import curve_of
+from router_service.store import batches, learned, sweeps
 from router_service.telemetry.logs import logger
 from router_service.tickets import DEAD_LETTER_TASK, Message, Ticket, dead_letter_queue
 from workers import mending
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from router_service.routing.policy import RoutingPolicy
     from router_service.store.jobs import Moved
     from workers.runtime import Runtime
 
@@ -28,14 +29,16 @@ LOST_LETTER_S = 10.0
 BATCH_SWEEP_S = 0.2
 RETRY_SWEEP_S = 0.2
 FILE_SWEEP_S = 60.0
+CALIBRATION_S = 15.0
+MOST_OFFERS = 1000
+LEAST_OFFERS = 50
 
 
 class Janitor:
     """Each sweep is its own loop, so that one that waits for a dependency does not hold up the others."""
 
-    def __init__(self, runtime: Runtime, *, policy: RoutingPolicy) -> None:
+    def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._policy = policy
 
     async def open(self) -> None:
         await self._runtime.open()
@@ -50,6 +53,7 @@ class Janitor:
             (tick_s, self.cancel),
             (BATCH_SWEEP_S, self.end_batches),
             (FILE_SWEEP_S, self.delete_files),
+            (CALIBRATION_S, self.calibrate),
         ):
             self._runtime.every(interval_s, step, name=step.__name__)
 
@@ -61,7 +65,7 @@ class Janitor:
 
     async def mend_counters(self) -> None:
         """After Redis lost its state."""
-        if await mending.mend_counters(self._runtime, self._policy):
+        if await mending.mend_counters(self._runtime):
             self._runtime.tallies.add(Tally.RECOVERED, what="counters")
 
     async def take_over_leases(self) -> None:
@@ -133,6 +137,23 @@ class Janitor:
             deleted = await sweeps.expired_files(session)
         if deleted:
             log.info("files deleted whose time was over", count=deleted)
+
+    async def calibrate(self) -> None:
+        """Measure on the latest decisions what quality costs, for each policy that has a target.
+
+        One under which little was decided yet is measured on what was decided under all; of little nothing is concluded.
+        """
+        catalog = self._runtime.offer.catalog
+        aimed = {each.hash for each in (*catalog.policies.values(), *PRESETS.values()) if each.has_target}
+        async with self._runtime.database.transaction() as session:
+            offers = await learned.recent_offers(session, most=MOST_OFFERS)
+        every = [each for jobs in offers.values() for each in jobs]
+        async with self._runtime.database.transaction() as session:
+            for policy in sorted(aimed):
+                jobs = own if len(own := offers.get(policy, [])) >= LEAST_OFFERS else every
+                curve = curve_of(jobs) if len(jobs) >= LEAST_OFFERS else None
+                if curve is not None:
+                    await learned.store_curve(session, curve, policy=policy, catalog=catalog.hash)
 
     def _count_taken_over(self, moved: Sequence[Moved]) -> None:
         """What will be called again may have been called, and is then paid for twice."""

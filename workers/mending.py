@@ -9,6 +9,7 @@ from router_service.capacity.limiter import DAY_S, WINDOW_S, Call, Started, rese
 from router_service.capacity.measures import Measures
 from router_service.capacity.scopes import PER_DAY, RATES, account_scopes, names, scopes_of
 from router_service.failpoints import failpoint
+from router_service.jobs.spec import TYPICAL_TOKENS_OUT
 from router_service.store import sweeps
 from router_service.telemetry.logs import logger
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from router_service.catalog.models import Catalog, Model
-    from router_service.routing.policy import RoutingPolicy
     from router_service.store.sweeps import GivenOfLate, HeldCall
     from workers.runtime import Runtime
 
@@ -26,7 +26,7 @@ DAY_GRAIN_S = 60.0
 PER_MINUTE = tuple(rate for rate in RATES if rate not in PER_DAY)
 
 
-async def mend_counters(runtime: Runtime, policy: RoutingPolicy) -> bool:
+async def mend_counters(runtime: Runtime) -> bool:
     """Rebuild and open the gate, unless it is open. Whether this very process did it.
 
     The order matters. No ticket is left in a broker that lost its state, so every routed job is queued again: tickets are stale
@@ -51,8 +51,8 @@ async def mend_counters(runtime: Runtime, policy: RoutingPolicy) -> bool:
     calls = [_call(each, catalog) for each in held]
     measures = _measures([*day, *minute])
     started = [
-        *_started(minute, catalog, measures, policy, PER_MINUTE),
-        *_started(day, catalog, measures, policy, tuple(PER_DAY)),
+        *_started(minute, catalog, measures, PER_MINUTE),
+        *_started(day, catalog, measures, tuple(PER_DAY)),
     ]
     first = await runtime.limiter.rebuild(
         calls, started, pauses=_pauses(throttled, catalog), measures=_for_workers(measures, catalog), loss=loss
@@ -123,14 +123,13 @@ def _started(
     given: Sequence[GivenOfLate],
     catalog: Catalog,
     measures: Mapping[str, Measures],
-    policy: RoutingPolicy,
     rates: Sequence[str],
 ) -> Iterator[Started]:
     for each in given:
         model = catalog.by_id.get(each.model_id)
         if model is None:
             continue
-        tokens_in, tokens_out = _tokens(each, model, measures.get(model.id, Measures()), policy)
+        tokens_in, tokens_out = _tokens(each, model, measures.get(model.id, Measures()))
         for scope in scopes_of(model, catalog=catalog, tenant_id=each.tenant_id):
             limited = tuple(rate for rate in rates if rate in scope.rates)
             if limited:
@@ -144,9 +143,9 @@ def _started(
                 )
 
 
-def _tokens(given: GivenOfLate, model: Model, measures: Measures, policy: RoutingPolicy) -> tuple[int, int]:
+def _tokens(given: GivenOfLate, model: Model, measures: Measures) -> tuple[int, int]:
     """Tokens in and out; where the provider told none, as many as a worker reserves."""
-    unlimited_out = measures.tokens_out(None, typical=policy.typical_tokens_out, most=model.max_output_tokens)
+    unlimited_out = measures.tokens_out(None, typical=TYPICAL_TOKENS_OUT, most=model.max_output_tokens)
     return (
         given.tokens_in + (measures.tokens_in(given.untold_in) if given.untold_in else 0),
         given.tokens_out + given.untold_out + given.unlimited * unlimited_out,

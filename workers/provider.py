@@ -13,6 +13,7 @@ from router_service.capacity.scopes import account_scopes, model_scope, names, s
 from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
+from router_service.jobs.spec import TYPICAL_TOKENS_OUT
 from router_service.policy.outcomes import Answered, Failed, OutOfTime
 from router_service.store import calls as store
 from router_service.store import dispatch
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from router_service.capacity.scopes import Scope
     from router_service.catalog.models import Model
     from router_service.policy.outcomes import Outcome
-    from router_service.routing.policy import RoutingPolicy
     from router_service.store.calls import Claim
     from router_service.store.dispatch import Returned
     from workers.job import Job
@@ -51,11 +51,9 @@ class ProviderWorker:
         runtime: Runtime,
         *,
         adapters: Mapping[str, Adapter],
-        policy: RoutingPolicy,
         tokenizers: Tokenizers | None = None,
     ) -> None:
         self._runtime = runtime
-        self._policy = policy
         self._calls = Calls(runtime, adapters)
         self._desks: dict[str, Desk] = {}
         self._jobs: dict[tuple[UUID, int], Job] = {}
@@ -160,7 +158,7 @@ class ProviderWorker:
             tokens_in=measures.tokens_in(claim.tokens_in, is_counted=claim.is_counted),
             tokens_out=measures.tokens_out(
                 claim.tokens_out,
-                typical=self._policy.typical_tokens_out,
+                typical=TYPICAL_TOKENS_OUT,
                 most=model.max_output_tokens if model else None,
             ),
             urgent=job.ticket.urgent,

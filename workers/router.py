@@ -6,7 +6,8 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from router_service.capacity import room
 from router_service.capacity.limiter import SLOTS, Wish, reservation
@@ -14,26 +15,37 @@ from router_service.capacity.scopes import names, scopes_of
 from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
+from router_service.jobs.spec import split_lane
 from router_service.routing import fairness
 from router_service.routing.constraints import BREAKER, DEADLINE
 from router_service.routing.decision import Outlook, route
-from router_service.store import dispatch
+from router_service.routing.insight import NOTHING
+from router_service.routing.methods import BUILT_IN
+from router_service.routing.snapshot import Snapshot
+from router_service.routing.strategies import share_of
+from router_service.store import decisions, dispatch
+from router_service.store.decisions import Routed
 from router_service.telemetry.logs import logger
 from router_service.tickets import CALL_TASK, Message, Ticket, model_queue
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from uuid import UUID
 
     from router_service.capacity.limiter import Live
     from router_service.catalog.models import Catalog, Model
+    from router_service.catalog.policies import RoutingPolicy
+    from router_service.jobs.spec import RoutableJob
     from router_service.routing.decision import Decision
-    from router_service.routing.policy import Counters, RoutingPolicy
+    from router_service.routing.insight import Insight
+    from router_service.routing.methods import Methods
+    from router_service.routing.policy import Counters
     from router_service.store.dispatch import Taken
     from router_service.store.session import Session
+    from workers.insights import Insights
     from workers.runtime import Runtime
 
 log = logger(__name__)
+SHADOW = "shadow"
 MOST_TAKEN = 500
 LEAST_TAKEN = 16
 JOBS_PER_TICKET = 32
@@ -50,7 +62,7 @@ class Placed:
     """A job with its decision and its place."""
 
     taken: Taken
-    decision: Decision
+    routed: Routed
     wish: Wish
 
 
@@ -70,22 +82,40 @@ class Pass:
 
 @dataclass(slots=True, kw_only=True)
 class Round:
-    """What a pass knows while it places: the live counters, what was placed, and what of each model is full by now."""
+    """What a pass knows while it places: the live counters, what was placed, and what of each model is full by now.
+
+    `snapshot` names the counters as they were last looked at; `known`: what is known of the jobs that had to be read.
+    """
 
     catalog: Catalog
     live: Mapping[str, Live]
     counters: dict[str, Counters]
     placed: list[Placed] = field(default_factory=list)
-    decided: dict[UUID, Decision] = field(default_factory=dict)
+    decided: dict[UUID, Routed] = field(default_factory=dict)
+    known: Mapping[UUID, Insight] = field(default_factory=dict)
+    snapshot: str = ""
     shut: bool = False
+    _seen: dict[str, Snapshot] = field(default_factory=dict)
+
+    def see(self) -> None:
+        """Remember the counters as they are now: decisions are taken from these."""
+        snapshot = Snapshot(counters=dict(self.counters))
+        self.snapshot = snapshot.hash
+        self._seen[snapshot.hash] = snapshot
+
+    def used_snapshots(self) -> dict[str, Mapping[str, Any]]:
+        """By hash, those that a decision to be stored was taken from."""
+        used = {each.routed.snapshot for each in self.placed}
+        return {name: snapshot.as_json() for name, snapshot in self._seen.items() if name in used}
 
 
 class Router:
     """Looks for work when the doorbell rings, when a model is due to be free, and every tick."""
 
-    def __init__(self, runtime: Runtime, *, policy: RoutingPolicy) -> None:
+    def __init__(self, runtime: Runtime, insights: Insights, *, methods: Methods = BUILT_IN) -> None:
         self._runtime = runtime
-        self._policy = policy
+        self._insights = insights
+        self._methods = methods
         self._rung = asyncio.Event()
         self._wait_s = runtime.settings.tick_s
         self._held: dict[int, float] = {}
@@ -154,15 +184,16 @@ class Router:
                     session,
                     most=min(MOST_TAKEN, max(2 * free, LEAST_TAKEN)),
                     blocked=blocked,
-                    typical_tokens_out=self._policy.typical_tokens_out,
                     only_urgent=free == 0,
                 )
                 if not taken:
                     return Pass()
+                now.known = await self._insights.of(session, [each.job for each in taken], catalog=catalog)
                 weights = {each.tenant_id: catalog.tenant(each.tenant_id).weight for each in taken}
                 waiting = await self._place(await self._in_order(taken, weights), now)
                 blocked_by = await self._sort(session, waiting, now)
-                routed = await dispatch.store_routed(session, [(each.taken.job, each.decision) for each in now.placed])
+                await decisions.store_snapshots(session, now.used_snapshots())
+                routed = await dispatch.store_routed(session, [each.routed for each in now.placed])
                 failpoint("router.before_commit")
         except BaseException:
             await self._leave(now.placed)
@@ -190,12 +221,14 @@ class Router:
         """Decide and take places, twice: what found its model full is decided anew, knowing that. Those that were not placed."""
         waiting = list(taken)
         for _round in range(2):
-            by_model: dict[str, list[tuple[Taken, Decision]]] = {}
+            by_model: dict[str, list[tuple[Taken, Routed]]] = {}
+            now.see()
             for each in waiting:
-                decision = route(each.job, catalog=now.catalog, counters=now.counters, policy=self._policy)
-                now.decided[each.job.id] = decision
+                routed = self._decide(each.job, now)
+                decision = routed.decision
+                now.decided[each.job.id] = routed
                 if decision.model_id is not None and _may_try(now.counters[decision.model_id], urgent=each.interactive):
-                    by_model.setdefault(decision.model_id, []).append((each, decision))
+                    by_model.setdefault(decision.model_id, []).append((each, routed))
             for model_id, choices in by_model.items():
                 await self._place_at(now.catalog.by_id[model_id], choices, now)
                 if now.shut:
@@ -206,8 +239,22 @@ class Router:
                 break
         return waiting
 
-    async def _place_at(self, model: Model, choices: Sequence[tuple[Taken, Decision]], now: Round) -> None:
-        wishes = [self._wish(model, taken, now.catalog) for taken, _decision in choices]
+    def _decide(self, job: RoutableJob, now: Round) -> Routed:
+        insight, shadow = now.known.get(job.id, NOTHING), now.catalog.shadow
+        decision = self._route(job, now, policy=now.catalog.policy_of(job), insight=insight)
+        beside = None
+        if shadow is not None and share_of(job.id, SHADOW) <= shadow.share:
+            worth_usd = self._insights.worth_usd(job, shadow.policy)
+            beside = self._route(job, now, policy=shadow.policy, insight=replace(insight, worth_usd=worth_usd))
+        return Routed(job=job, decision=decision, insight=insight, snapshot=now.snapshot, shadow=beside)
+
+    def _route(self, job: RoutableJob, now: Round, *, policy: RoutingPolicy, insight: Insight) -> Decision:
+        return route(
+            job, catalog=now.catalog, counters=now.counters, policy=policy, insight=insight, methods=self._methods
+        )
+
+    async def _place_at(self, model: Model, choices: Sequence[tuple[Taken, Routed]], now: Round) -> None:
+        wishes = [self._wish(model, taken, now.catalog) for taken, _routed in choices]
         most = {scope.name: room.most_of(scope) for wish in wishes for scope in wish.scopes}
         most[wishes[0].scopes[0].name] = room.most(model.limits, now.live[model.id])
         taken_places = await self._runtime.limiter.place(wishes, most=most, lease_s=PLACE_S)
@@ -215,8 +262,8 @@ class Router:
             now.shut = True
             return
         now.placed += [
-            Placed(taken=taken, decision=decision, wish=wish)
-            for (taken, decision), wish, got in zip(choices, wishes, taken_places, strict=True)
+            Placed(taken=taken, routed=routed, wish=wish)
+            for (taken, routed), wish, got in zip(choices, wishes, taken_places, strict=True)
             if got
         ]
         counters = now.counters[model.id]
@@ -241,9 +288,9 @@ class Router:
 
     async def _sort(self, session: Session, waiting: Sequence[Taken], now: Round) -> dict[int, float]:
         """What becomes of jobs without a place: too late, no model for them, or blocked with their lane, until when."""
-        late, homeless, blocked = [], [], dict[int, float]()
+        late, homeless, apart, blocked = [], [], list[tuple[UUID, int, int]](), dict[int, float]()
         for each in waiting:
-            decision = now.decided[each.job.id]
+            decision = now.decided[each.job.id].decision
             match decision.outlook:
                 case Outlook.LATE:
                     late.append((each.job.id, each.job.epoch, _why_late(each, decision)))
@@ -254,11 +301,16 @@ class Router:
                         Tally.WAIT_SECONDS, HOMELESS_HOLD_S, model=each.job.spec.model, reason="no_model"
                     )
                 case Outlook.GO | Outlook.WAIT:
-                    blocked[each.lane] = _worth_asking_s(decision, now.counters)
+                    lane = _lane_apart(each, decision, now) or each.lane
+                    if lane != each.lane:
+                        apart.append((each.job.id, each.job.epoch, lane))
+                    blocked[lane] = _worth_asking_s(decision, now.counters)
         if late:
             await dispatch.expire(session, late)
         if homeless:
             await dispatch.hold(session, homeless, hold_s=HOMELESS_HOLD_S)
+        if apart:
+            await dispatch.move_lanes(session, apart)
         return blocked
 
     async def _leave(self, placed: Sequence[Placed]) -> None:
@@ -288,6 +340,17 @@ def _may_try(counters: Counters, *, urgent: bool) -> bool:
     return counters.room > 0 or (urgent and not is_stopped and counters.wait_s <= room.FAR_S)
 
 
+def _lane_apart(each: Taken, decision: Decision, now: Round) -> int | None:
+    """A lane of its own for a job that waits for one model while others of its lane, which say something else, may find room.
+
+    None where the lane's jobs are all alike, or no other model that could do it has room.
+    """
+    if each.job.id not in now.known or decision.model_id is None:
+        return None
+    others = [other.model for other in decision.candidates if other.eligible and other.model != decision.model_id]
+    return split_lane(each.lane, decision.model_id) if any(now.counters[other].room > 0 for other in others) else None
+
+
 def _worth_asking_s(decision: Decision, counters: Mapping[str, Counters]) -> float:
     """0 where a place must come free, which rings."""
     if decision.model_id is None:  # every model that may do it is broken
@@ -312,7 +375,7 @@ def _messages(placed: Sequence[Placed], epochs: Mapping[UUID, int]) -> Iterator[
     """One job a ticket where somebody waits for it, else some dozens of a model's jobs."""
     by_model: dict[str, list[Placed]] = {}
     for each in placed:
-        by_model.setdefault(each.decision.model_id or "", []).append(each)
+        by_model.setdefault(each.routed.decision.model_id or "", []).append(each)
     for model_id, jobs in by_model.items():
         alone = [[each] for each in jobs if each.taken.interactive]
         rest = [each for each in jobs if not each.taken.interactive]

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from router_service.api import batches, dead_letters, failures, files, health, jobs, metrics, models, queue
+from router_service.api import (
+    batches,
+    dead_letters,
+    decisions,
+    failures,
+    feedback,
+    files,
+    health,
+    jobs,
+    metrics,
+    models,
+    queue,
+)
 from router_service.api.access import KeyGuard
 from router_service.api.limits import RequestGuard
 from router_service.api.state import open_state
@@ -38,6 +50,6 @@ def make_app(settings: Settings) -> FastAPI:
     failures.install(app)
     app.add_middleware(KeyGuard)
     app.add_middleware(RequestGuard)  # the outer one: what was added last
-    for resource in (files, batches, jobs, dead_letters, queue, models, health, metrics):
+    for resource in (files, batches, jobs, feedback, decisions, dead_letters, queue, models, health, metrics):
         app.include_router(resource.routes)
     return app

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic_core import from_json
 
 from router_service.api import admission
 from router_service.api.failures import printable
 from router_service.api.jobs import CHAT, encode_body
+from router_service.api.preferences import read_wishes
 from router_service.api.state import make_id
 from router_service.chat.request import read_chat
 from router_service.errors import InvalidRequestError, TooLargeError
@@ -23,10 +24,11 @@ from router_service.store import files, jobs
 from router_service.store.jobs import NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from uuid import UUID
 
+    from router_service.api.preferences import Wished
     from router_service.catalog.models import Catalog
     from router_service.store.session import Session
 
@@ -37,17 +39,21 @@ MOST_ERRORS = 20
 MOST_CUSTOM_ID = 512
 ROWS_PER_COPY = 1000
 BATCH_PRIORITY = -10
-KNOWN_KEYS = frozenset({"custom_id", "method", "url", "body"})
+KNOWN_KEYS = frozenset({"custom_id", "method", "url", "body", "router"})
 
 
 @dataclass(slots=True)
 class LineReader:
-    """Turns lines into jobs and remembers what is needed to judge the next line."""
+    """Turns lines into jobs and remembers what is needed to judge the next line.
+
+    `router`: what the batch says of routing for all its lines.
+    """
 
     tenant_id: str
     batch_id: UUID
     deadline: datetime
     catalog: Catalog
+    router: Mapping[str, Any] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
     total: int = 0
     _seen: set[str] = field(default_factory=set)
@@ -98,8 +104,15 @@ class LineReader:
             raise InvalidRequestError(f"unknown key {key[:40]!r}", param=key[:40], code="unknown_parameter")
         body = fields.get("body")
         shape = read_chat(body)
+        wished = self._wished(fields, cast("dict[str, Any]", body))
         spec = JobSpec(
-            model=shape.model, tokens_in=shape.tokens_in, tokens_out=shape.tokens_out, features=shape.features
+            model=shape.model,
+            tokens_in=shape.tokens_in,
+            tokens_out=shape.tokens_out,
+            features=shape.features,
+            residency=wished.residency,
+            quality=wished.quality,
+            preferences=wished.preferences,
         )
         self._admit(spec)
         return NewJob(
@@ -110,10 +123,19 @@ class LineReader:
             custom_id=custom_id,
             endpoint=CHAT,
             spec=spec,
-            body=encode_body(body),  # type: ignore[arg-type]  # read_chat has seen that it is an object
+            body=encode_body(cast("dict[str, Any]", body)),
             priority=BATCH_PRIORITY,
             deadline=self.deadline,
         )
+
+    def _wished(self, fields: Mapping[str, Any], body: Mapping[str, Any]) -> Wished:
+        """What the line says of routing, in itself or in its body, goes before what the batch says of all lines, key by key."""
+        router = dict(self.router)
+        for given, path in ((fields.get("router"), "router"), (body.get("router"), "body.router")):
+            if not isinstance(given, dict | None):
+                raise InvalidRequestError(f"{path} must be an object", param=path)
+            router |= given or {}
+        return read_wishes(router or None, body, path="router")
 
     def _admit(self, spec: JobSpec) -> None:
         """Checked once per kind of job: sizes are rounded up to the next power of two first, then exactly where that fails."""
@@ -121,9 +143,9 @@ class LineReader:
         if rounded in self._admitted:
             return
         try:
-            admission.check(rounded, catalog=self.catalog, path="body.model")
+            admission.check(rounded, catalog=self.catalog, tenant_id=self.tenant_id, path="body.model")
         except admission.NotAdmittedError:
-            admission.check(spec, catalog=self.catalog, path="body.model")
+            admission.check(spec, catalog=self.catalog, tenant_id=self.tenant_id, path="body.model")
             return
         self._admitted.add(rounded)
 

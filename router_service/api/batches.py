@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from router_service.api.batch_input import LineReader, store_lines
 from router_service.api.jobs import CHAT, no_nul
 from router_service.api.lists import page
+from router_service.api.preferences import RouterWishes
 from router_service.api.state import Caller, Here, State, make_id
 from router_service.errors import InvalidRequestError, NotFoundError
 from router_service.failpoints import failpoint
@@ -35,6 +36,9 @@ class BatchRequest(BaseModel):
     completion_window: Annotated[str, Field(examples=["24h"])] = "24h"
     max_parallel_requests: Annotated[
         int | None, Field(ge=1, le=1_000_000, strict=True, description="How many of its calls may be made at a time.")
+    ] = None
+    router: Annotated[
+        RouterWishes | None, Field(description="What all its lines ask of routing, unless a line says otherwise.")
     ] = None
     metadata: (
         Annotated[
@@ -74,7 +78,13 @@ async def create(request: BatchRequest, here: Here, principal: Caller) -> dict[s
             max_parallel_requests=request.max_parallel_requests,
             metadata=no_nul(request.metadata, path="metadata"),
         )
-        reader = LineReader(tenant_id=principal.tenant_id, batch_id=batch_id, deadline=expires_at, catalog=catalog)
+        reader = LineReader(
+            tenant_id=principal.tenant_id,
+            batch_id=batch_id,
+            deadline=expires_at,
+            catalog=catalog,
+            router=request.router.model_dump(exclude_unset=True) if request.router else {},
+        )
         await _fill(session, file_id, reader)
         row = await batches.get(session, batch_id, tenant_id=principal.tenant_id)
         failpoint("api.batches.before_commit")

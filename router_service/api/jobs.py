@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from router_service.api import admission
 from router_service.api.lists import TextFilter, page
+from router_service.api.preferences import RouterWishes, read_wishes
 from router_service.api.state import Caller, Here, State, make_id
 from router_service.capacity import room
 from router_service.capacity.connection import unavailable
@@ -23,8 +24,7 @@ from router_service.jobs.ids import Kind
 from router_service.jobs.spec import JobSpec, RoutableJob
 from router_service.jobs.states import JobState
 from router_service.routing.decision import route
-from router_service.routing.policy import RoutingPolicy
-from router_service.store import dispatch, jobs
+from router_service.store import decisions, dispatch, jobs
 from router_service.store.jobs import NewJob
 
 routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -33,6 +33,7 @@ FIRST_POLL_S = 0.02
 SLOWEST_POLL_S = 0.5
 MOST_METADATA = 16
 MOST_YEARS_AHEAD = 10
+T = TypeVar("T")
 
 
 class JobRequest(BaseModel):
@@ -49,6 +50,7 @@ class JobRequest(BaseModel):
     quality: Annotated[float, Field(ge=0, le=1)] | None = None
     deadline: AwareDatetime | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    router: Annotated[RouterWishes, Field(examples=[{"policy": "fastest", "language": "de"}])] | None = None
     metadata: (
         Annotated[
             dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
@@ -65,15 +67,17 @@ async def create(request: JobRequest, here: Here, principal: Caller) -> dict[str
     shape = read_chat(body, path="input")
     if request.deadline is not None:
         _check_deadline(request.deadline, now=datetime.now(UTC))
+    wished = read_wishes(request.router, body, path="router", metadata=request.metadata)
     spec = JobSpec(
         model=shape.model,
         tokens_in=shape.tokens_in,
         tokens_out=shape.tokens_out,
         features=shape.features,
-        residency=request.residency,
-        quality=request.quality,
+        residency=_one("residency", request.residency, wished.residency),
+        quality=_one("quality", request.quality, wished.quality),
+        preferences=wished.preferences,
     )
-    admission.check(spec, catalog=here.offered(), path="model")
+    admission.check(spec, catalog=here.offered(), tenant_id=principal.tenant_id, path="model")
     job = NewJob(
         id=make_id(),
         tenant_id=principal.tenant_id,
@@ -182,9 +186,10 @@ async def _outlook(here: State, row: Any) -> dict[str, Any]:
         counters = {model.id: room.counters_of(model.limits, live[model.id]) for model in catalog.models}
     except UnavailableError:
         counters = {}
-    job = RoutableJob(id=row.id, epoch=row.epoch, spec=dispatch.spec_of(row, excluded=row.excluded))
-    decision = route(job, catalog=catalog, counters=counters, policy=RoutingPolicy())
-    return {"model": decision.model_id, "reason": decision.reason} | dispatch.evidence(decision)
+    spec = dispatch.spec_of(row, excluded=row.excluded)
+    job = RoutableJob(id=row.id, epoch=row.epoch, spec=spec, tenant_id=row.tenant_id)
+    decision = route(job, catalog=catalog, counters=counters, policy=catalog.policy_of(job))
+    return {"model": decision.model_id, "reason": decision.reason} | decisions.evidence(decision)
 
 
 def show(row: Any) -> dict[str, Any]:
@@ -208,6 +213,7 @@ def show(row: Any) -> dict[str, Any]:
         "deadline": row.deadline.isoformat() if row.deadline else None,
         "residency": row.residency,
         "quality": row.quality,
+        "router": row.preferences or {},
         "metadata": row.metadata or {},
         "result": None
         if body is None
@@ -243,6 +249,13 @@ def no_nul(metadata: dict[str, str] | None, *, path: str) -> dict[str, str] | No
 
 def not_found(job_id: str) -> NotFoundError:
     return NotFoundError(f"no job has the id {job_id[:80]!r}", param="id")
+
+
+def _one(name: str, given: T | None, within: T | None) -> T | None:
+    """A constraint that may stand in two places. Raises InvalidRequestError where they differ."""
+    if given is not None and within is not None and given != within:
+        raise InvalidRequestError(f"router.{name} differs from {name}; write one of them", param=f"router.{name}")
+    return within if given is None else given
 
 
 def _check_deadline(deadline: datetime, *, now: datetime) -> None:

@@ -19,6 +19,7 @@ from router_service.capacity.queues import RedisQueueLengths, redis_url_of
 from router_service.capacity.tallies import Tallies
 from router_service.errors import AuthenticationError, UnavailableError
 from router_service.jobs.ids import RANDOM_BYTES, new_id
+from router_service.routing.methods import load_methods
 from router_service.store import catalogs, keys
 from router_service.store.keys import Principal
 from router_service.store.session import Database
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from router_service.capacity.queues import QueueLengths
     from router_service.catalog.models import Catalog
+    from router_service.routing.methods import Methods
     from router_service.settings import Settings
 
 log = logger(__name__)
@@ -50,6 +52,7 @@ class State:
     tallies: Tallies
     doorbell: Doorbell
     queue_lengths: QueueLengths | None
+    methods: Methods
     catalog: Catalog | None = None
     catalog_version: int = 0
     principals: dict[bytes, tuple[float, Principal]] = field(default_factory=dict)
@@ -104,6 +107,7 @@ async def open_state(settings: Settings) -> AsyncIterator[State]:
         tallies=Tallies(redis),
         doorbell=Doorbell(redis, publisher),
         queue_lengths=RedisQueueLengths(broker_redis) if broker_redis else None,
+        methods=load_methods(),
     )
     loops = [asyncio.create_task(_follow(state)), asyncio.create_task(_ring(state))]
     try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, field_validator, model_validator
+
+from router_service.jobs.preferences import Safety
+from router_service.jobs.spec import AUTO, threshold_of
 
 Count = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -16,6 +19,9 @@ Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,127}$")]
 TenantId = Annotated[str, Field(min_length=1, max_length=200)]
 Fallbacks = list[dict[Name, list[Name]]]
 Tries = Annotated[int, Field(ge=0, le=20)]
+Usd = Annotated[float, Field(ge=0, le=1e6)]
+Target = Annotated[float, Field(gt=0, le=1)]
+Patterns = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(min_length=1)]
 
 
 class Section(BaseModel):
@@ -49,7 +55,7 @@ class RouterKeys(Section):
     domains: list[str] = []
     modalities: list[str] = []
     features: list[str] = []
-    safety: str | None = None
+    safety: Safety | None = None
     data_residency: Residency | None = None
     evidence: str | None = None
     retention_days: Annotated[int, Field(ge=0)] | None = None
@@ -106,8 +112,10 @@ class ModelEntry(Section):
     @field_validator("model_name")
     @classmethod
     def _not_reserved(cls, value: str) -> str:
-        if value == "auto":
+        if value == AUTO:
             raise ValueError("'auto' is reserved: it asks the router to choose")
+        if threshold_of(value) is not None:
+            raise ValueError(f"{value!r} is reserved: such names choose between two models at a threshold")
         return value
 
 
@@ -122,9 +130,91 @@ class RetryPolicy(Section):
     InternalServerErrorRetries: Tries | None = None
 
 
-class TenantSection(Section):
-    """A tenant's share and caps."""
+class ExplorationSection(Section):
+    """How many jobs try another model than the best one, and within what bounds."""
 
+    share: Annotated[float, Field(ge=0, le=0.2)] = 0.0
+    most_quality_loss: Share = 0.05
+    most_cost_factor: Annotated[float, Field(ge=1, le=100)] = 1.5
+
+
+class WhenSection(Section):
+    """What a rule looks at: each a list of shell patterns, of which one must match."""
+
+    language: Patterns | None = None
+    domain: Patterns | None = None
+    task: Patterns | None = None
+    flag: Patterns | None = None
+    feature: Patterns | None = None
+    modality: Patterns | None = None
+    tenant: Patterns | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError(f"a rule looks at something: {', '.join(type(self).model_fields)}")
+        return self
+
+
+class RuleSection(Section):
+    """A specialization: which models where."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    when: WhenSection
+    only: list[Name] = []
+    prefer: list[Name] = []
+    avoid: list[Name] = []
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not (self.only or self.prefer or self.avoid):
+            raise ValueError("a rule names models under `only`, `prefer` or `avoid`")
+        return self
+
+
+class PolicySection(Section):
+    """A routing policy. In the catalog under `router_settings.router.policies`, or a file of its own."""
+
+    strategy: Annotated[str, Field(min_length=1, max_length=100)] = "cheapest-capable"
+    quality_target: Target | None = None
+    quality_usd: Usd | None = None
+    min_quality: Share | None = None
+    wait_usd_per_hour: Usd | None = None
+    latency_usd_per_hour: Usd = 0.0
+    latency_buffer: Annotated[float, Field(ge=0, le=10)] = 0.0
+    signals: bool | None = None
+    learned: bool = True
+    rules: list[RuleSection] = []
+    exploration: ExplorationSection = ExplorationSection()
+    terms: dict[str, Annotated[float, Field(allow_inf_nan=False)]] = {}
+    constraints: list[str] = []
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> Self:
+        if self.quality_target is not None and self.quality_usd is not None:
+            raise ValueError("give `quality_target` or `quality_usd`: the one is calibrated to what the other states")
+        return self
+
+
+class PairSection(Section):
+    """The two models of `router-<threshold>` names."""
+
+    strong: Name
+    weak: Name
+
+
+class ShadowSection(Section):
+    """A policy that decides beside the one in force, on a share of the jobs, and moves none."""
+
+    policy: str
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+
+class TenantSection(Section):
+    """A tenant's share and caps, its policy, and who learns from what it says of answers (counts only, never content)."""
+
+    policy: str | None = None
+    learn: Literal["shared", "own", "no"] = "own"
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
     max_parallel_requests: Count | None = None
     rpm: Rate | None = None
@@ -139,10 +229,21 @@ class RouterSection(Section):
     """Our own keys of the whole router. The tenant `*` stands for each tenant that is not named."""
 
     tenants: dict[TenantId, TenantSection] = {}
+    policies: dict[Annotated[str, Field(min_length=1, max_length=100)], PolicySection] = {}
+    pair: PairSection | None = None
+    shadow: ShadowSection | None = None
+
+
+class StrategyArgs(Section):
+    """LiteLLM's arguments of a strategy. `ttl` has no effect: our counters forget by themselves."""
+
+    ttl: Annotated[float, Field(gt=0)] | None = None
+    lowest_latency_buffer: Annotated[float, Field(ge=0, le=10)] | None = None
 
 
 class RouterSettings(Section):
     routing_strategy: str | None = None
+    routing_strategy_args: StrategyArgs = StrategyArgs()
     fallbacks: Fallbacks = []
     context_window_fallbacks: Fallbacks = []
     content_policy_fallbacks: Fallbacks = []

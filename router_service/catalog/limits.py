@@ -36,7 +36,8 @@ def group_differences(file: CatalogFile) -> Iterator[str]:
 
 def tenant(section: TenantSection) -> Tenant:
     rates = {rate: getattr(section, rate) for rate in RATES}
-    return Tenant(weight=section.weight, caps=Caps(slots=section.max_parallel_requests, **rates))
+    caps = Caps(slots=section.max_parallel_requests, **rates)
+    return Tenant(weight=section.weight, caps=caps, policy=section.policy, learn=section.learn)
 
 
 def _groups(file: CatalogFile) -> dict[str, list[ModelEntry]]:

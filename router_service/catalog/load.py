@@ -24,6 +24,7 @@ from router_service.catalog.models import (
     Simulation,
 )
 from router_service.catalog.problems import explain, nearest
+from router_service.catalog.routing import pair_of, policies_of, problems_of, shadow_of
 from router_service.errors import CatalogError
 from router_service.jobs.spec import Fallback, Feature
 
@@ -43,17 +44,10 @@ FALLBACKS = {
 }
 NO_EFFECT_ON_MODEL = frozenset(
     {
-        "languages",
-        "domains",
-        "safety",
         "evidence",
-        "retention_days",
-        "trains_on_data",
-        "latency_ms_p50",
         "batch_lane",
     }
 )
-NO_EFFECT = ("routing_strategy",)
 
 
 def parse_document(text: str, *, source: str) -> dict[str, Any]:
@@ -80,6 +74,7 @@ def build_catalog(document: Mapping[str, Any], *, source: str) -> Catalog:
     models = tuple(_models(file.model_list, problems))
     names = {model.name for model in models} | {model.id for model in models}
     problems += _unknown_names(file.router_settings, names)
+    problems += problems_of(file.router_settings, names=names)
     if problems:
         raise CatalogError(source, problems)
     settings = file.router_settings
@@ -92,13 +87,17 @@ def build_catalog(document: Mapping[str, Any], *, source: str) -> Catalog:
         breaker=_breaker(settings),
         groups=group_caps(file),
         tenants={name: tenant(section) for name, section in settings.router.tenants.items()},
+        policies=(policies := policies_of(settings)),
+        pair=pair_of(settings),
+        shadow=shadow_of(settings, policies),
     )
 
 
 def notes(document: Mapping[str, Any]) -> list[str]:
     """What an operator should know of a valid document: keys without effect, limits of a group that differ."""
     settings = document.get("router_settings") or {}
-    unused = [f"router_settings.{key}" for key in NO_EFFECT if settings.get(key)]
+    args = settings.get("routing_strategy_args") or {}
+    unused = ["router_settings.routing_strategy_args.ttl"] if "ttl" in args else []
     for index, entry in enumerate(document["model_list"]):
         keys = ((entry.get("model_info") or {}).get("router") or {}).keys()
         unused += [f"model_list[{index}].model_info.router.{key}" for key in sorted(keys & NO_EFFECT_ON_MODEL)]
@@ -215,6 +214,12 @@ def _model(entry: ModelEntry, identity: str, path: str, problems: list[str]) -> 
         if provider is Provider.SIMULATED
         else None,
         tokenizer=info.router.tokenizer,
+        languages=frozenset(info.router.languages),
+        domains=frozenset(info.router.domains),
+        safety=info.router.safety,
+        trains_on_data=info.router.trains_on_data,
+        retention_days=info.router.retention_days,
+        latency_s=None if info.router.latency_ms_p50 is None else info.router.latency_ms_p50 / 1000,
     )
 
 

@@ -6,10 +6,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from router_service.jobs.spec import Fallback
+from router_service.catalog.policies import BUILT_IN, DEFAULT_POLICY, PRESETS
+from router_service.jobs.spec import AUTO, Fallback, threshold_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
+
+    from router_service.catalog.policies import Pair, RoutingPolicy, Shadow
+    from router_service.jobs.preferences import Safety
+    from router_service.jobs.spec import RoutableJob
 
 ANY_TENANT = "*"
 
@@ -58,10 +63,15 @@ class Caps:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """A tenant's share where several wait (2.0 gets twice what 1.0 gets), and what it may use in all."""
+    """A tenant's share where several wait (2.0 gets twice what 1.0 gets), and what it may use in all.
+
+    `learn`: whose routing learns from what it says of its answers: its own, everybody's (shared), nobody's (no).
+    """
 
     weight: float = 1.0
     caps: Caps = field(default_factory=Caps)
+    policy: str | None = None
+    learn: str = "own"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +114,7 @@ class Model:
 
     Costs are US dollars per token, None where nobody said; `timeout_s` bounds the whole call. Models of one `limit_group`
     share an account at their provider. `tokenizer`: the encoding that counts its prompts; None where they are estimated.
+    `languages` and `domains`: the only ones that it is for; empty where it is for any. `latency_s`: of a call, as declared.
     """
 
     id: str
@@ -126,14 +137,28 @@ class Model:
     residency: Places | None
     simulation: Simulation | None
     tokenizer: str | None
+    languages: frozenset[str] = frozenset()
+    domains: frozenset[str] = frozenset()
+    safety: Safety | None = None
+    trains_on_data: bool | None = None
+    retention_days: int | None = None
+    latency_s: float | None = None
 
     def cost_usd(self, *, tokens_in: int, tokens_out: int) -> float | None:
         if self.input_cost is None or self.output_cost is None:
             return None
         return tokens_in * self.input_cost + tokens_out * self.output_cost
 
-    def expected_quality(self, task: str = "default") -> float | None:
-        return self.quality.get(task, self.quality.get("default"))
+    def expected_quality(self, *kinds: str | None) -> float | None:
+        """As declared for the first of these tasks or domains that the catalog names, else by `default`; None without one."""
+        for kind in kinds:
+            if kind is not None and kind in self.quality:
+                return self.quality[kind]
+        return self.quality.get("default")
+
+    def is_one_of(self, names: Collection[str]) -> bool:
+        """By id, by name or by provider."""
+        return self.id in names or self.name in names or self.provider in names
 
 
 class ErrorKind(StrEnum):
@@ -180,8 +205,12 @@ class Catalog:
     breaker: Breaker = field(default_factory=Breaker)
     groups: Mapping[str, Caps] = field(default_factory=dict)
     tenants: Mapping[str, Tenant] = field(default_factory=dict)
+    policies: Mapping[str, RoutingPolicy] = field(default_factory=dict)
+    pair: Pair | None = None
+    shadow: Shadow | None = None
     by_id: Mapping[str, Model] = field(init=False, repr=False, compare=False)
     by_name: Mapping[str, tuple[Model, ...]] = field(init=False, repr=False, compare=False)
+    by_order: tuple[tuple[Model, ...], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         names: dict[str, tuple[Model, ...]] = {}
@@ -189,9 +218,21 @@ class Catalog:
             names[model.name] = (*names.get(model.name, ()), model)
         object.__setattr__(self, "by_id", {model.id: model for model in self.models})
         object.__setattr__(self, "by_name", names)
+        orders: dict[int, list[Model]] = {}
+        for model in self.models:
+            orders.setdefault(model.order, []).append(model)
+        object.__setattr__(self, "by_order", tuple(tuple(orders[order]) for order in sorted(orders)))
+
+    @property
+    def has_specialists(self) -> bool:
+        """Whether a model's eligibility or quality depends on a job's language, domain or task."""
+        return any(model.languages or model.domains or len(model.quality) > 1 for model in self.models)
 
     def has(self, name: str) -> bool:
-        return name in self.by_name or name in self.by_id
+        """Whether a job may ask for this name: a model's, one of `router-<threshold>`, or `auto`."""
+        if threshold_of(name) is not None:
+            return self.pair is not None
+        return name == AUTO or name in self.by_name or name in self.by_id
 
     def named(self, name: str) -> tuple[Model, ...]:
         """The deployments behind a model name, or the one with that id. Empty where there is none."""
@@ -202,6 +243,13 @@ class Catalog:
     def tenant(self, tenant_id: str) -> Tenant:
         """What the file says of this tenant, else of any (`*`), else no caps."""
         return self.tenants.get(tenant_id) or self.tenants.get(ANY_TENANT) or Tenant()
+
+    def policy_of(self, job: RoutableJob) -> RoutingPolicy:
+        """The one that the job names, else its tenant's, else `default`, else what is built in. A strategy's name is one too."""
+        for each in (job.spec.preferences.policy, self.tenant(job.tenant_id).policy):
+            if each is not None and (found := self.policies.get(each) or PRESETS.get(each)) is not None:
+                return found
+        return self.policies.get(DEFAULT_POLICY, BUILT_IN)
 
     def names_chain(self, name: str, kind: Fallback) -> bool:
         """Whether the file names a chain of this very kind for `name`."""

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 
-def explain(problem: Mapping[str, Any]) -> str:
-    """One line for a problem of Pydantic's: its path in the file, and what would be right."""
+def explain(problem: Mapping[str, Any], *, root: type[BaseModel] = CatalogFile) -> str:
+    """One line for a problem of Pydantic's: its path in a document of the shape `root`, and what would be right."""
     location = tuple(part for part in problem["loc"] if part != "[key]")
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "(file)"
     if problem["type"] == "extra_forbidden":
-        return f"{path}: unknown key{nearest(str(location[-1]), _keys_at(location[:-1]))}"
+        return f"{path}: unknown key{nearest(str(location[-1]), _keys_at(location[:-1], root))}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     # An acronym such as URL keeps its capitals.
     return f"{path}: {message if message[:2].isupper() else message[:1].lower() + message[1:]}"
@@ -31,9 +31,9 @@ def nearest(word: str, known: set[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
-def _keys_at(location: Sequence[str | int]) -> set[str]:
-    """The keys that the dialect knows at a place of the document."""
-    annotation: Any = CatalogFile
+def _keys_at(location: Sequence[str | int], root: type[BaseModel]) -> set[str]:
+    """The keys that are known at a place of the document."""
+    annotation: Any = root
     for part in location:
         section = next(_sections(annotation), None)
         if section is None:

@@ -17,6 +17,7 @@ from router_service.jobs.spec import Feature
 if TYPE_CHECKING:
     from router_service.chat.tokens import Count
 
+ROUTING_FIELDS = ("provider", "router")  # for us: no provider gets them
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 PART_FEATURES = {"image_url": Feature.VISION, "input_audio": Feature.AUDIO}
 TOKENS_PER_MESSAGE = 4

@@ -146,6 +146,14 @@ class ApiClient:
     def explain(self, job_id: str) -> Json:
         return self._get(f"/v1/jobs/{_segment(job_id)}/explain")
 
+    # Decisions
+
+    def replay_decisions(self, which: Json) -> Json:
+        return self._post("/v1/decisions/replay", which)
+
+    def what_if(self, policy: Json, which: Json) -> Json:
+        return self._post("/v1/decisions/what-if", {**which, "policy": policy})
+
     # Dead letters
 
     def dead_letters(self, filters: Mapping[str, str]) -> Iterator[Json]:

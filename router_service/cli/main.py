@@ -13,6 +13,7 @@ from router_service.cli import (
     batches,
     bench,
     dead_letters,
+    decisions,
     demo,
     doctor,
     jobs,
@@ -78,6 +79,8 @@ app.command("status", rich_help_panel=CLIENT)(batches.status)
 app.command("watch", rich_help_panel=CLIENT)(batches.watch)
 app.command("results", rich_help_panel=CLIENT)(batches.results)
 app.command("explain", rich_help_panel=CLIENT)(jobs.explain)
+app.command("replay", rich_help_panel=CLIENT)(decisions.replay)
+app.command("what-if", rich_help_panel=CLIENT)(decisions.what_if)
 app.command("cancel", rich_help_panel=CLIENT)(batches.cancel)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=CLIENT)
 app.command("models", rich_help_panel=OPERATION)(models.command)

@@ -26,6 +26,7 @@ from router_service.routing import fairness
 from router_service.routing.decision import Candidate, Decision
 from router_service.store import batches, bootstrap, calls, dispatch, jobs, migrate
 from router_service.store.calls import Finish
+from router_service.store.decisions import Routed
 from router_service.store.jobs import NewJob
 from router_service.store.session import Database
 
@@ -185,7 +186,7 @@ class _Bench:
                 taken = await dispatch.take(session, most=min(left, MOST_TAKEN), blocked=())
                 ordered = fairness.order(taken, {}, 0.0, {}).jobs
                 routed = await dispatch.store_routed(
-                    session, [(each.job, _decision(each.job.spec)) for each in ordered]
+                    session, [Routed(job=each.job, decision=_decision(each.job.spec)) for each in ordered]
                 )
             self.tickets += routed
             left -= len(routed)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from router_service.jobs.preferences import NONE, Preferences
+
 if TYPE_CHECKING:
     from uuid import UUID
 
 AUTO = "auto"
+THRESHOLD_NAME = re.compile(r"router-(0(?:\.\d{1,6})?|1(?:\.0{1,6})?)")
+TYPICAL_TOKENS_OUT = 512  # where nobody bounds an answer and nothing is known of its model
 
 
 class Feature(StrEnum):
@@ -42,6 +47,7 @@ class JobSpec:
     quality: float | None = None
     excluded: tuple[str, ...] = ()
     fallback: Fallback = Fallback.GENERAL
+    preferences: Preferences = NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +60,15 @@ class RoutableJob:
     id: UUID
     epoch: int
     spec: JobSpec
+    tenant_id: str = ""
     left_s: float | None = None
     tried: str | None = None
+
+
+def threshold_of(name: str) -> float | None:
+    """The threshold in a name such as `router-0.3`; None in any other."""
+    found = THRESHOLD_NAME.fullmatch(name)
+    return float(found[1]) if found else None
 
 
 def lane_of(spec: JobSpec, *, tenant_id: str, interactive: bool = True) -> int:
@@ -72,7 +85,18 @@ def lane_of(spec: JobSpec, *, tenant_id: str, interactive: bool = True) -> int:
         repr(spec.quality),
         *sorted(spec.excluded),
         spec.fallback,
+        *spec.preferences.parts(),
     )
-    digest = blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
-    number = int.from_bytes(digest, "big") >> 1
+    number = _number("\x1f".join(parts))
     return ~number if interactive else number
+
+
+def split_lane(lane: int, model_id: str) -> int:
+    """The lane, of the same kind, for those of a lane's jobs that wait for this model."""
+    number = _number(f"{lane}\x1f{model_id}")
+    return ~number if lane < 0 else number
+
+
+def _number(text: str) -> int:
+    """A hash of 63 bits."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

@@ -1,20 +1,20 @@
 """Hard constraints, one function each: a Rejection with the reason and the value that bound, or None.
 
-Unknown is not eligible: a model that does not say where it computes is out where a residency is asked for. `hindrance` is
-apart from them: it speaks of a model's state at this moment.
+Unknown is not eligible where it is a matter of place, safety, use of data or price: a model that does not say where it computes
+is out where a residency is asked for. `hindrance` is apart from them: it speaks of a model's state at this moment.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from router_service.catalog.models import Model
-    from router_service.jobs.spec import JobSpec, RoutableJob
+    from router_service.jobs.spec import RoutableJob
     from router_service.routing.policy import Counters
+    from router_service.routing.question import Question
 
 BREAKER = "breaker"
 DEADLINE = "deadline"
@@ -22,62 +22,155 @@ DEADLINE = "deadline"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejection:
-    """Why a model is out, and the model's value that was not enough."""
+    """Why a model is out, and the value that bound: the model's, or the one asked for where the model's is not known."""
 
     reason: str
     bound: Any = None
 
 
-def not_excluded(spec: JobSpec, model: Model) -> Rejection | None:
-    return Rejection(reason="failed_before") if model.id in spec.excluded else None
+Constraint: TypeAlias = Callable[["Question", "Model"], Rejection | None]
 
 
-def in_residency(spec: JobSpec, model: Model) -> Rejection | None:
+def not_excluded(asked: Question, model: Model) -> Rejection | None:
+    return Rejection(reason="failed_before") if model.id in asked.spec.excluded else None
+
+
+def is_wanted(asked: Question, model: Model) -> Rejection | None:
+    """What the request says of models by name."""
+    wishes = asked.spec.preferences
+    if wishes.ignore and model.is_one_of(wishes.ignore):
+        return Rejection(reason="ignored", bound=list(wishes.ignore))
+    if wishes.only and not model.is_one_of(wishes.only):
+        return Rejection(reason="not_among_only", bound=list(wishes.only))
+    if not wishes.allow_fallbacks and wishes.order and not model.is_one_of(wishes.order):
+        return Rejection(reason="not_in_order", bound=list(wishes.order))
+    return None
+
+
+def in_rules(asked: Question, model: Model) -> Rejection | None:
+    """What the policy's rules say of models for jobs of this kind."""
+    for rule in asked.rules:
+        if rule.only and not model.is_one_of(rule.only):
+            return Rejection(reason="rule", bound=rule.name)
+    return None
+
+
+def in_residency(asked: Question, model: Model) -> Rejection | None:
     """Both the place of inference and that of storage must be the asked one, and no other."""
-    if spec.residency is None:
+    residency = asked.spec.residency
+    if residency is None:
         return None
     if model.residency is None:
-        return Rejection(reason="residency_unknown", bound=spec.residency)
+        return Rejection(reason="residency_unknown", bound=residency)
     places = model.residency.inference | model.residency.storage
-    if places != {spec.residency}:
+    if places != {residency}:
         return Rejection(reason="residency", bound=sorted(places))
     return None
 
 
-def has_features(spec: JobSpec, model: Model) -> Rejection | None:
-    missing = sorted(set(spec.features) - model.features)
+def is_safe(asked: Question, model: Model) -> Rejection | None:
+    safety = asked.spec.preferences.safety
+    if safety is None:
+        return None
+    if model.safety is None:
+        return Rejection(reason="safety_unknown", bound=safety)
+    return Rejection(reason="safety", bound=model.safety) if model.safety.rank < safety.rank else None
+
+
+def keeps_data(asked: Question, model: Model) -> Rejection | None:
+    """Neither trains on what it is sent, nor keeps it, where the request says so."""
+    wishes = asked.spec.preferences
+    if wishes.no_training and model.trains_on_data is not False:
+        known = model.trains_on_data is not None
+        return Rejection(reason="trains_on_data" if known else "trains_on_data_unknown")
+    if wishes.no_retention and model.retention_days != 0:
+        known = model.retention_days is not None
+        return Rejection(reason="retention" if known else "retention_unknown", bound=model.retention_days)
+    return None
+
+
+def has_features(asked: Question, model: Model) -> Rejection | None:
+    if not asked.spec.features:
+        return None
+    missing = sorted(set(asked.spec.features) - model.features)
     return Rejection(reason="missing_feature", bound=missing) if missing else None
 
 
-def fits_window(spec: JobSpec, model: Model) -> Rejection | None:
-    if model.max_input_tokens is not None and spec.tokens_in > model.max_input_tokens:
+def fits_window(asked: Question, model: Model) -> Rejection | None:
+    if model.max_input_tokens is not None and asked.spec.tokens_in > model.max_input_tokens:
         return Rejection(reason="context_window", bound=model.max_input_tokens)
     return None
 
 
-def fits_output(spec: JobSpec, model: Model) -> Rejection | None:
-    if model.max_output_tokens is not None and (spec.tokens_out or 0) > model.max_output_tokens:
+def fits_output(asked: Question, model: Model) -> Rejection | None:
+    if model.max_output_tokens is not None and (asked.spec.tokens_out or 0) > model.max_output_tokens:
         return Rejection(reason="max_output_tokens", bound=model.max_output_tokens)
     return None
 
 
-def good_enough(spec: JobSpec, model: Model) -> Rejection | None:
-    if spec.quality is None:
+def knows_language(asked: Question, model: Model) -> Rejection | None:
+    """A model that names languages is for those alone. A job whose language is not known may go to it."""
+    if not model.languages or asked.language is None or asked.language in model.languages:
         return None
-    quality = model.expected_quality()
+    return Rejection(reason="language", bound=sorted(model.languages))
+
+
+def knows_domain(asked: Question, model: Model) -> Rejection | None:
+    """A model that names domains is a specialist: a job goes to it only where its domain is known to be one of them."""
+    if not model.domains or asked.domain in model.domains or (asked.domain is None and not asked.insight.is_read):
+        return None
+    return Rejection(reason="domain_unknown" if asked.domain is None else "domain", bound=sorted(model.domains))
+
+
+def good_enough(asked: Question, model: Model) -> Rejection | None:
+    """The job's floor and the policy's, against what is expected of the model on jobs of this kind."""
+    floors = [floor for floor in (asked.spec.quality, asked.policy.min_quality) if floor is not None]
+    if not floors:
+        return None
+    quality = asked.level(model)
     if quality is None:
-        return Rejection(reason="quality_unknown", bound=spec.quality)
-    return Rejection(reason="quality", bound=quality) if quality < spec.quality else None
+        return Rejection(reason="quality_unknown", bound=max(floors))
+    return Rejection(reason="quality", bound=quality) if quality < max(floors) else None
 
 
-CONSTRAINTS: tuple[Callable[[JobSpec, Model], Rejection | None], ...] = (
+def is_affordable(asked: Question, model: Model) -> Rejection | None:
+    """Prices a token, and the whole job's at its longest answer."""
+    wishes = asked.spec.preferences
+    for most, price in ((wishes.max_input_cost, model.input_cost), (wishes.max_output_cost, model.output_cost)):
+        if most is not None and (price is None or price > most):
+            return Rejection(reason="price_unknown" if price is None else "max_price", bound=price)
+    if wishes.max_cost_usd is None:
+        return None
+    longest = asked.spec.tokens_out or model.max_output_tokens or asked.tokens_out(model, None)
+    cost = model.cost_usd(tokens_in=asked.spec.tokens_in, tokens_out=longest)
+    if cost is None or cost > wishes.max_cost_usd:
+        return Rejection(reason="price_unknown" if cost is None else "max_cost", bound=cost)
+    return None
+
+
+CONSTRAINTS: tuple[Constraint, ...] = (
     not_excluded,
+    is_wanted,
+    in_rules,
     in_residency,
+    is_safe,
+    keeps_data,
     has_features,
     fits_window,
     fits_output,
+    knows_language,
+    knows_domain,
     good_enough,
+    is_affordable,
 )
+
+
+def rejection(asked: Question, model: Model) -> Rejection | None:
+    """The first of the built-in constraints that the model does not meet."""
+    for constraint in CONSTRAINTS:
+        if (out := constraint(asked, model)) is not None:
+            return out
+    return None
 
 
 def hindrance(job: RoutableJob, counters: Counters | None) -> Rejection | None:

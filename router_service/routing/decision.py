@@ -1,22 +1,38 @@
-"""Chooses a model for a job: `route(job, catalog, counters, policy) -> Decision`. Filter, score, pick."""
+"""Chooses a model for a job: `route(job, catalog, counters, policy, insight) -> Decision`. Filter, score, pick."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from router_service.jobs.spec import AUTO, Fallback
-from router_service.routing.constraints import BREAKER, CONSTRAINTS, DEADLINE, hindrance, is_late
-from router_service.routing.policy import expected_tokens_out
+from router_service.catalog.policies import Strategy
+from router_service.jobs.spec import AUTO
+from router_service.routing import exploration
+from router_service.routing.changes import changes_needed
+from router_service.routing.constraints import BREAKER, DEADLINE, Rejection, hindrance, is_late, rejection
+from router_service.routing.insight import NOTHING
+from router_service.routing.methods import BUILT_IN
+from router_service.routing.question import Prospect, Question
+from router_service.routing.ranks import place_of, ranks_of
+from router_service.routing.strategies import SORTS, share_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from router_service.catalog.models import Catalog, Model
-    from router_service.jobs.spec import JobSpec, RoutableJob
-    from router_service.routing.policy import Counters, RoutingPolicy
+    from router_service.catalog.policies import RoutingPolicy
+    from router_service.jobs.spec import RoutableJob
+    from router_service.routing.changes import Change
+    from router_service.routing.constraints import Constraint
+    from router_service.routing.insight import Insight
+    from router_service.routing.methods import Methods
+    from router_service.routing.policy import Counters
+
+CHEAPEST = "cheapest_available"
+FALLBACK = "fallback"
+ASKED_FOR = "asked_for"
+MISSING = "plugin_missing"
 
 
 class Outlook(StrEnum):
@@ -32,7 +48,8 @@ class Outlook(StrEnum):
 class Candidate:
     """A model that was looked at: why it is out (`reason`, and the value that bound), or its raw scores.
 
-    `cost_usd` and `wait_s` are expected values; the lowest `score` wins. `rank` is the place in the fallback chain; one that
+    `cost_usd`, `latency_s` and `wait_s` are expected values, `quality` the probability of a right answer; the lowest `score`
+    wins. `rank` is the place in the fallback chain, `place` that within it by wishes and rules (0 goes first); one that
     `is_late` (probably too late for the deadline) or `is_failing` comes behind all that are not.
     """
 
@@ -41,7 +58,9 @@ class Candidate:
     reason: str | None = None
     bound: Any = None
     rank: int = 0
+    place: int = 0
     cost_usd: float | None = None
+    latency_s: float | None = None
     wait_s: float | None = None
     quality: float | None = None
     score: float | None = None
@@ -49,12 +68,32 @@ class Candidate:
     is_late: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        said = {"model": self.model, "eligible": self.eligible, "rank": self.rank}
+        return said | {
+            key: value for key in OPTIONAL if (value := getattr(self, key)) is not None and (key != "place" or value)
+        }
+
+
+OPTIONAL = (
+    "reason",
+    "bound",
+    "place",
+    "cost_usd",
+    "latency_s",
+    "wait_s",
+    "quality",
+    "score",
+    "is_failing",
+    "is_late",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What was chosen and from what. `model_id` is None where no candidate is eligible; `outlook` says whether one may be."""
+    """What was chosen and from what. `model_id` is None where no candidate is eligible; `outlook` says whether one may be.
+
+    `changes`: where none may ever be, the least that would have to change for one to be.
+    """
 
     model_id: str | None
     reason: str
@@ -62,101 +101,172 @@ class Decision:
     policy: str
     catalog: str
     outlook: Outlook = Outlook.GO
+    changes: tuple[Change, ...] = field(default=())
 
 
-def route(job: RoutableJob, *, catalog: Catalog, counters: Mapping[str, Counters], policy: RoutingPolicy) -> Decision:
+def route(
+    job: RoutableJob,
+    *,
+    catalog: Catalog,
+    counters: Mapping[str, Counters],
+    policy: RoutingPolicy,
+    insight: Insight = NOTHING,
+    methods: Methods = BUILT_IN,
+) -> Decision:
     """Choose among the models that the job may use. Ties go by a hash of job and model, never by chance.
 
     Fallbacks are for failures: a model of a later rank is picked only when every earlier one is out, be it for the moment, or
     fails most of its calls, or will be too late. A job that has begun its tries on such a model ends them there.
     """
-    candidates = tuple(
-        _weigh(job, model, rank=rank, counters=counters.get(model.id), policy=policy)
-        for rank, models in enumerate(_ranks(job.spec, catalog))
+    asked = Question.of(job, policy=policy, insight=insight)
+    looked_at = [
+        (model, rank, _rejection(asked, model, counters.get(model.id), methods))
+        for rank, models in enumerate(ranks_of(asked, catalog))
         for model in models
-    )
-    eligible = [candidate for candidate in candidates if candidate.eligible]
-    if eligible:
-        best = min(eligible, key=lambda each: _order(job, each))
-        model_id, reason, outlook = best.model, _why(job.spec, best), Outlook.GO
-    else:
-        model_id, (reason, outlook) = None, _why_none(job.spec, candidates, catalog)
+    ]
+    prospects = [
+        _prospect(asked, model, rank, counters.get(model.id), catalog) for model, rank, out in looked_at if out is None
+    ]
+    scores = _scores(asked, prospects, methods)
+    scored = iter([_candidate(each, score[0]) for each, score in zip(prospects, scores, strict=True)])
+    candidates = tuple(next(scored) if out is None else _out(model, rank, out) for model, rank, out in looked_at)
+    if not prospects:
+        reason, outlook = _why_none(asked, candidates, catalog)
+        never = outlook is Outlook.NEVER
+        changes = (
+            changes_needed(asked, [model for model, _rank, _out in looked_at], plugins=_plugins(asked, methods))
+            if never
+            else ()
+        )
+        return _decision(asked, None, reason, candidates, catalog, outlook=outlook, changes=changes)
+    keys = [_order(each, score) for each, score in zip(prospects, scores, strict=True)]
+    best = min(range(len(prospects)), key=keys.__getitem__)
+    chosen, reason = prospects[best], _why(asked, prospects[best], policy)
+    if policy.exploration.share > 0:
+        peers = [each for each, key in zip(prospects, keys, strict=True) if key[:4] == keys[best][:4]]
+        other = exploration.instead_of(chosen, peers)
+        chosen, reason = (chosen, reason) if other is None else (other, exploration.REASON)
+    return _decision(asked, chosen.model.id, reason, candidates, catalog)
+
+
+def _decision(
+    asked: Question,
+    model_id: str | None,
+    reason: str,
+    candidates: tuple[Candidate, ...],
+    catalog: Catalog,
+    *,
+    outlook: Outlook = Outlook.GO,
+    changes: tuple[Change, ...] = (),
+) -> Decision:
     return Decision(
         model_id=model_id,
         reason=reason,
         candidates=candidates,
-        policy=policy.hash,
+        policy=asked.policy.hash,
         catalog=catalog.hash,
         outlook=outlook,
+        changes=changes,
     )
 
 
-def _order(job: RoutableJob, each: Candidate) -> tuple[Any, ...]:
+def _rejection(asked: Question, model: Model, counters: Counters | None, methods: Methods) -> Rejection | None:
+    return rejection(asked, model) or _rejected_by_plugin(asked, model, methods) or hindrance(asked.job, counters)
+
+
+def _rejected_by_plugin(asked: Question, model: Model, methods: Methods) -> Rejection | None:
+    policy = asked.policy
+    for name in policy.constraints:
+        constraint = methods.constraints.get(name)
+        out = Rejection(reason=MISSING, bound=name) if constraint is None else constraint(asked, model)
+        if out is not None:
+            return out
+    for name, known in [
+        (policy.strategy, methods.strategies),
+        *((name, methods.terms) for name, _weight in policy.terms),
+    ]:
+        if name not in known:
+            return Rejection(reason=MISSING, bound=name)
+    return None
+
+
+def _plugins(asked: Question, methods: Methods) -> list[Constraint]:
+    return [methods.constraints[name] for name in asked.policy.constraints if name in methods.constraints]
+
+
+def _prospect(asked: Question, model: Model, rank: int, counters: Counters | None, catalog: Catalog) -> Prospect:
+    tokens_out = asked.tokens_out(model, counters)
+    measured_s = counters.latency_s if counters else None
+    return Prospect(
+        question=asked,
+        model=model,
+        counters=counters,
+        rank=rank,
+        place=place_of(asked, model, catalog),
+        tokens_out=tokens_out,
+        cost_usd=model.cost_usd(tokens_in=asked.spec.tokens_in, tokens_out=tokens_out),
+        latency_s=model.latency_s if measured_s is None else measured_s,
+        wait_s=counters.wait_s if counters else 0.0,
+        quality=asked.quality(model),
+    )
+
+
+def _scores(asked: Question, prospects: Sequence[Prospect], methods: Methods) -> Sequence[tuple[float, ...]]:
+    if not prospects:
+        return ()
+    sort = asked.spec.preferences.sort
+    scorer = methods.strategies[asked.policy.strategy] if sort is None else SORTS[sort]
+    scores = scorer(prospects)
+    if not asked.policy.terms:
+        return scores
+    return [
+        (first + sum(weight * methods.terms[name](each) for name, weight in asked.policy.terms), *rest)
+        for each, (first, *rest) in zip(prospects, scores, strict=True)
+    ]
+
+
+def _order(each: Prospect, score: tuple[float, ...]) -> tuple[Any, ...]:
     """The smallest is picked."""
-    return bool(each.is_late), bool(each.is_failing), each.rank, each.score, _tie(job, each.model)
+    job = each.question.job
+    failing = each.counters is not None and each.counters.is_failing and job.tried != each.model.id
+    return is_late(job, each.counters), failing, each.rank, each.place, score, share_of(job.id, each.model.id)
 
 
-def _why(spec: JobSpec, best: Candidate) -> str:
+def _candidate(each: Prospect, score: float) -> Candidate:
+    job, counters = each.question.job, each.counters
+    return Candidate(
+        model=each.model.id,
+        eligible=True,
+        rank=each.rank,
+        place=each.place,
+        cost_usd=each.cost_usd,
+        latency_s=each.latency_s,
+        wait_s=each.wait_s,
+        quality=each.quality,
+        score=score,
+        is_failing=True if counters and counters.is_failing and job.tried != each.model.id else None,
+        is_late=is_late(job, counters) or None,
+    )
+
+
+def _out(model: Model, rank: int, out: Rejection) -> Candidate:
+    return Candidate(model=model.id, eligible=False, rank=rank, reason=out.reason, bound=out.bound)
+
+
+def _why(asked: Question, best: Prospect, policy: RoutingPolicy) -> str:
     if best.rank > 0:
-        return "fallback"
-    return "cheapest_available" if spec.model == AUTO else "asked_for"
+        return FALLBACK
+    if asked.spec.model != AUTO:
+        return ASKED_FOR
+    if asked.spec.preferences.sort is not None:
+        return f"sort:{asked.spec.preferences.sort}"
+    return CHEAPEST if policy.strategy == Strategy.CHEAPEST_CAPABLE else policy.strategy
 
 
-def _why_none(spec: JobSpec, candidates: tuple[Candidate, ...], catalog: Catalog) -> tuple[str, Outlook]:
+def _why_none(asked: Question, candidates: tuple[Candidate, ...], catalog: Catalog) -> tuple[str, Outlook]:
     reasons = {candidate.reason for candidate in candidates}
     if BREAKER in reasons:
         return BREAKER, Outlook.WAIT
     if DEADLINE in reasons:
         return DEADLINE, Outlook.LATE
-    known = spec.model == AUTO or catalog.has(spec.model)
-    return "no_eligible_model" if known else "unknown_model", Outlook.NEVER
-
-
-def _ranks(spec: JobSpec, catalog: Catalog) -> tuple[tuple[Model, ...], ...]:
-    """The models that the job may use, in ranks. A lower `order` of LiteLLM's comes first within `auto`."""
-    if spec.fallback is not Fallback.GENERAL:
-        start = _chain_start(spec, catalog)
-        if start is not None:
-            return catalog.chain(start, spec.fallback)
-        if spec.fallback is Fallback.CONTENT_POLICY:
-            return ()  # never around a refusal unless the catalog says so
-    if spec.model != AUTO:
-        return catalog.chain(spec.model)
-    orders = sorted({model.order for model in catalog.models})
-    return tuple(tuple(model for model in catalog.models if model.order == order) for order in orders)
-
-
-def _chain_start(spec: JobSpec, catalog: Catalog) -> str | None:
-    """The name whose chain of the job's kind is followed: the one asked for, else the last that gave up and has one.
-
-    So a chain is followed to its end, and a fallback's own chain is known.
-    """
-    gave_up = [catalog.by_id[model_id] for model_id in reversed(spec.excluded) if model_id in catalog.by_id]
-    names = [spec.model, *(name for model in gave_up for name in (model.name, model.id))]
-    return next((name for name in names if catalog.names_chain(name, spec.fallback)), None)
-
-
-def _weigh(job: RoutableJob, model: Model, *, rank: int, counters: Counters | None, policy: RoutingPolicy) -> Candidate:
-    out = next((said for constraint in CONSTRAINTS if (said := constraint(job.spec, model))), None)
-    out = out or hindrance(job, counters)
-    if out is not None:
-        return Candidate(model=model.id, eligible=False, rank=rank, reason=out.reason, bound=out.bound)
-    cost = model.cost_usd(
-        tokens_in=job.spec.tokens_in, tokens_out=expected_tokens_out(job.spec.tokens_out, model, policy)
-    )
-    wait_s = counters.wait_s if counters else 0.0
-    return Candidate(
-        model=model.id,
-        eligible=True,
-        rank=rank,
-        cost_usd=cost,
-        wait_s=wait_s,
-        quality=model.expected_quality(),
-        score=(policy.unknown_cost_usd if cost is None else cost) + policy.wait_usd_per_s * wait_s,
-        is_failing=True if counters and counters.is_failing and job.tried != model.id else None,
-        is_late=is_late(job, counters) or None,
-    )
-
-
-def _tie(job: RoutableJob, model_id: str) -> bytes:
-    return blake2b(job.id.bytes + model_id.encode(), digest_size=8).digest()
+    return "no_eligible_model" if catalog.has(asked.spec.model) else "unknown_model", Outlook.NEVER

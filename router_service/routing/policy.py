@@ -1,38 +1,8 @@
-"""The first policy: the cheapest model that meets the constraints, unless waiting for it costs more than it saves."""
+"""A model's live state as the router sees it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass
-from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from router_service.catalog.models import Model
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingPolicy:
-    """Data, not code, named by its hash. Money in US dollars.
-
-    `wait_usd_per_s` is what a second of waiting is worth; `unknown_cost_usd` puts a model without a
-    price behind every priced one;
-    `typical_tokens_out` stands in where neither the job nor the model bounds the answer.
-    """
-
-    wait_usd_per_s: float = 1e-7
-    unknown_cost_usd: float = 1e3
-    typical_tokens_out: int = 512
-
-    @property
-    def hash(self) -> str:
-        return _hash(self)
-
-
-@cache
-def _hash(policy: RoutingPolicy) -> str:
-    return hashlib.sha256(json.dumps(asdict(policy), sort_keys=True).encode()).hexdigest()[:16]
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +26,4 @@ class Counters:
     tokens_out: float | None = None
     held_by: str | None = None
     is_failing: bool = False
-
-
-def expected_tokens_out(asked: int | None, model: Model, policy: RoutingPolicy) -> int:
-    """How long the answer may get, in tokens: what admission reserves and what the cost is reckoned with.
-
-    `asked` is the job's own limit, None without one.
-    """
-    most = asked if asked is not None else policy.typical_tokens_out
-    return most if model.max_output_tokens is None else min(most, model.max_output_tokens)
+    used_tpm: float | None = None

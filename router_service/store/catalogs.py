@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from router_service.catalog.load import build_catalog, content_hash, without_secrets
+from router_service.errors import CatalogError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from router_service.catalog.models import Catalog
     from router_service.store.session import Session
@@ -23,6 +25,15 @@ async def publish(session: Session, document: Mapping[str, Any], *, source: str)
         document=json.dumps(without_secrets(document), default=str),
     )
     return catalog
+
+
+async def of_hashes(session: Session, hashes: Collection[str]) -> dict[str, Catalog]:
+    """Catalogs that were once in force, by the hash of what they say. One that cannot be read any more is left out."""
+    found = {}
+    for row in await session.rows("catalogs_by_hash", hashes=sorted(hashes)):
+        with suppress(CatalogError):
+            found[row.hash] = build_catalog(row.document, source=f"catalog {row.hash}")
+    return found
 
 
 async def newer_than(session: Session, version: int) -> tuple[int, Catalog] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from router_service.jobs.spec import RoutableJob, lane_of
 from router_service.jobs.states import JobState
 from router_service.store.calls import Ticket, tickets_json
-from router_service.store.dispatch import evidence, spec_of
+from router_service.store.dispatch import spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
 
     from router_service.jobs.spec import JobSpec
-    from router_service.routing.decision import Decision
+    from router_service.store.decisions import Routed
     from router_service.store.session import Session
 
 
@@ -54,7 +54,12 @@ async def load(session: Session, tickets: Iterable[Ticket]) -> Sequence[DeadJob]
     """The dead jobs of a ticket, locked; those that somebody else has are skipped."""
     return [
         DeadJob(
-            job=RoutableJob(id=row.id, epoch=row.epoch, spec=spec_of(row, excluded=[*row.excluded, row.model_id])),
+            job=RoutableJob(
+                id=row.id,
+                epoch=row.epoch,
+                spec=spec_of(row, excluded=[*row.excluded, row.model_id]),
+                tenant_id=row.tenant_id,
+            ),
             tenant_id=row.tenant_id,
             interactive=row.interactive,
         )
@@ -62,20 +67,17 @@ async def load(session: Session, tickets: Iterable[Ticket]) -> Sequence[DeadJob]
     ]
 
 
-async def settle(session: Session, verdicts: Sequence[tuple[DeadJob, Decision]]) -> int:
+async def settle(session: Session, verdicts: Sequence[tuple[DeadJob, Routed]]) -> int:
     """DEAD -> QUEUED where the decision found another model, else DEAD -> FAILED, parked. How many were queued."""
     rows = [
-        {
-            "id": str(dead.job.id),
-            "epoch": dead.job.epoch,
-            "state": JobState.FAILED if decision.model_id is None else JobState.QUEUED,
-            "reason": decision.reason,
+        routed.as_json()
+        | {
+            "state": JobState.FAILED if routed.decision.model_id is None else JobState.QUEUED,
             "lane": lane_of(dead.job.spec, tenant_id=dead.tenant_id, interactive=dead.interactive),
             "excluded": dead.job.spec.excluded,
             "fallback": dead.job.spec.fallback,
         }
-        | evidence(decision)
-        for dead, decision in sorted(verdicts, key=lambda each: each[0].job.id)
+        for dead, routed in sorted(verdicts, key=lambda each: each[0].job.id)
     ]
     moved = await session.rows("dead_settle", rows=json.dumps(rows))
     return sum(row.state == JobState.QUEUED for row in moved)

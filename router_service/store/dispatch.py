@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from router_service.jobs.spec import Fallback, JobSpec, RoutableJob
+from router_service.jobs.preferences import Preferences
+from router_service.jobs.spec import TYPICAL_TOKENS_OUT, Fallback, JobSpec, RoutableJob
 from router_service.store.calls import tickets_json
 
 if TYPE_CHECKING:
@@ -15,13 +16,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from router_service.routing.decision import Decision
     from router_service.store.calls import Ticket
+    from router_service.store.decisions import Routed
     from router_service.store.session import Session
 
 MOST_LANES = 256
 MOST_RELEASED = 10_000
-TYPICAL_TOKENS_OUT = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,6 @@ async def take(
     most: int,
     blocked: Collection[int],
     first_lane: int | None = None,
-    typical_tokens_out: int = TYPICAL_TOKENS_OUT,
     only_urgent: bool = False,
 ) -> Sequence[Taken]:
     """Up to `most` queued jobs, some of each tenant and of each lane that is not blocked; a tenant's interactive ones first.
@@ -74,15 +73,21 @@ async def take(
         blocked=list(blocked),
         first_lane=first_lane,
         lanes=MOST_LANES,
-        typical_out=typical_tokens_out,
+        typical_out=TYPICAL_TOKENS_OUT,
         only_urgent=only_urgent,
     )
-    return [_taken(row, typical_tokens_out=typical_tokens_out) for row in rows]
+    return [_taken(row) for row in rows]
 
 
 async def hold(session: Session, job_ids: Sequence[UUID], *, hold_s: float) -> None:
     """Pass jobs over for so long: no model on offer may take them."""
     await session.rows("job_hold", ids=sorted(job_ids), hold_s=hold_s)
+
+
+async def move_lanes(session: Session, moves: Iterable[tuple[UUID, int, int]]) -> None:
+    """Put queued jobs, each (job, epoch, lane), into another lane."""
+    rows = json.dumps([{"id": str(job_id), "epoch": epoch, "lane": lane} for job_id, epoch, lane in sorted(moves)])
+    await session.rows("job_move_lane", rows=rows)
 
 
 async def release(session: Session) -> int:
@@ -110,38 +115,25 @@ async def give_back(session: Session, tickets: Iterable[Ticket]) -> Sequence[Ret
     ]
 
 
-async def store_routed(session: Session, routed: Sequence[tuple[RoutableJob, Decision]]) -> list[tuple[UUID, int]]:
+async def store_routed(session: Session, routed: Sequence[Routed]) -> list[tuple[UUID, int]]:
     """QUEUED -> ROUTED with the decisions. The ids and new epochs of the jobs that were still as they had been taken."""
-    rows = json.dumps(
-        [
-            {"id": str(job.id), "epoch": job.epoch, "reason": decision.reason, "model_id": decision.model_id}
-            | evidence(decision)
-            for job, decision in sorted(routed, key=lambda each: each[0].id)
-        ]
-    )
+    rows = json.dumps([each.as_json() for each in sorted(routed, key=lambda each: each.job.id)])
     return [(row.id, row.epoch) for row in await session.rows("job_route", rows=rows)]
 
 
-def evidence(decision: Decision) -> dict[str, Any]:
-    """What is stored of a decision: its policy, its catalog and every candidate."""
-    return {
-        "policy": decision.policy,
-        "catalog": decision.catalog,
-        "candidates": [candidate.as_json() for candidate in decision.candidates],
-    }
-
-
-def _taken(row: Row[Any], *, typical_tokens_out: int) -> Taken:
+def _taken(row: Row[Any]) -> Taken:
     spec = spec_of(row, excluded=row.excluded)
     return Taken(
-        job=RoutableJob(id=row.id, epoch=row.epoch, spec=spec, left_s=row.left_s, tried=row.tried),
+        job=RoutableJob(
+            id=row.id, epoch=row.epoch, spec=spec, tenant_id=row.tenant_id, left_s=row.left_s, tried=row.tried
+        ),
         tenant_id=row.tenant_id,
         batch_id=row.batch_id,
         batch_slots=row.batch_slots,
         lane=row.lane,
         attempt=row.attempt,
         interactive=row.batch_id is None,
-        tokens=spec.tokens_in + (typical_tokens_out if spec.tokens_out is None else spec.tokens_out),
+        tokens=spec.tokens_in + (TYPICAL_TOKENS_OUT if spec.tokens_out is None else spec.tokens_out),
         rank=row.rank,
     )
 
@@ -156,4 +148,5 @@ def spec_of(row: Row[Any], *, excluded: Sequence[str]) -> JobSpec:
         quality=row.quality,
         excluded=tuple(excluded),
         fallback=Fallback(row.fallback),
+        preferences=Preferences.from_json(row.preferences),
     )

@@ -25,7 +25,7 @@ MOST_LANES = 10_000  # that a look at the line goes over
 MOST_COUNTED = 20_000  # rows that it counts one by one
 COPY_JOBS = (
     "COPY jobs (id, tenant_id, batch_id, line, custom_id, endpoint, model, lane, priority, tokens_in, tokens_out,"
-    " features, residency, quality, deadline, metadata, rank, fallback) FROM STDIN"
+    " features, residency, quality, deadline, metadata, rank, fallback, preferences) FROM STDIN"
 )
 COPY_INPUTS = "COPY job_inputs (job_id, body) FROM STDIN"
 
@@ -151,4 +151,5 @@ def _row(job: NewJob) -> tuple[Any, ...]:
         json.dumps(job.metadata) if job.metadata else None,
         rank_of(accepted_s=ids.accepted_s(job.id), deadline=job.deadline, priority=job.priority),
         spec.fallback,
+        json.dumps(wishes) if (wishes := spec.preferences.as_json()) else None,
     )

@@ -49,6 +49,16 @@ async def asked(
         return await adapter.complete(model_of(model="openai/real-name", params=given), BODY, key=key, attempt=1)
 
 
+async def test_what_is_said_to_the_router_is_not_sent_on(adapter: OpenAIWireAdapter) -> None:
+    body = json.dumps(json.loads(BODY) | {"provider": {"sort": "price"}, "router": {"residency": "eu"}})
+    async with hostile(answering(reply(200, GOOD))) as server:
+        model = model_of(model="openai/real-name", params={"api_base": f"{server.url}/v1/"})
+        async with asyncio.timeout(10):
+            await adapter.complete(model, body, key=None, attempt=1)
+    sent = json.loads(server.requests[0].partition(b"\r\n\r\n")[2])
+    assert sent == json.loads(BODY) | {"model": "real-name"}
+
+
 async def test_the_request_is_the_jobs_body_under_the_models_own_name(adapter: OpenAIWireAdapter) -> None:
     async with hostile(answering(reply(200, GOOD))) as server:
         outcome = await asked(adapter, server)

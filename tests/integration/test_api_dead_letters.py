@@ -10,6 +10,7 @@ import pytest
 from router_service.api import dead_letters as routes
 from router_service.jobs.states import JobState
 from router_service.store import dead_letters
+from router_service.store.decisions import Routed
 from tests.support.requests import accept_job, jsonl, make_batch, request_line
 from tests.support.steps import answered, decision, gone_wrong
 
@@ -41,7 +42,7 @@ async def park_queued(steps: Steps, database: Database, *, count: int, code: str
     await steps.finish(*(gone_wrong(claim, JobState.DEAD, error_code=code) for claim in claims))
     async with database.transaction() as session:
         dead = await dead_letters.load(session, [(claim.id, claim.epoch) for claim in claims])
-        await dead_letters.settle(session, [(each, decision(None)) for each in dead])
+        await dead_letters.settle(session, [(each, Routed(job=each.job, decision=decision(None))) for each in dead])
 
 
 async def ask(api: httpx.AsyncClient, action: str, **choice: Any) -> dict[str, Any]:
@@ -83,7 +84,7 @@ async def test_a_letter_has_the_evidence_of_every_call_to_its_model(
     await steps.finish(failed)
     async with database.transaction() as session:
         dead = await dead_letters.load(session, [(second.id, second.epoch)])
-        await dead_letters.settle(session, [(each, decision("beta")) for each in dead])
+        await dead_letters.settle(session, [(each, Routed(job=each.job, decision=decision("beta"))) for each in dead])
     (third,) = await steps.run_on(model_id="beta")
     await steps.finish(answered(third))
     await sql.rows("UPDATE attempts SET started_at = ended_at - interval '1.5 s'")

@@ -11,7 +11,6 @@ import pytest
 
 from router_service.chat.request import TOKENS_PER_MESSAGE
 from router_service.policy.outcomes import Answered, Failed, Outcome, Seen, Throttled
-from router_service.routing.policy import RoutingPolicy
 from tests.support.catalogs import entry
 from tests.support.polling import until
 from tests.support.steps import ANSWER
@@ -217,7 +216,6 @@ async def test_without_the_tokenizers_package_the_estimate_is_reserved(
     workers.provider = ProviderWorker(
         workers.runtime,
         adapters={"simulated": provider},
-        policy=RoutingPolicy(),
         tokenizers=Tokenizers(load=missing),
     )
     (message,) = await workers.routed(steps, tokens_in=40_000, tokens_out=500)

@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 
 from router_service.errors import UnavailableError
-from router_service.routing.policy import RoutingPolicy
 from router_service.tickets import decode, model_queue
 from tests.support.catalogs import entry
 from tests.support.polling import until
+from workers.insights import Insights
 from workers.router import Router
 from workers.runtime import Runtime
 
@@ -204,7 +204,7 @@ async def test_a_router_without_redis_leaves_the_jobs_queued(
     await runtime.open()
     await steps.accept(count=1)
     with pytest.raises(UnavailableError, match="Redis"):
-        await Router(runtime, policy=RoutingPolicy()).route_all()
+        await Router(runtime, Insights()).route_all()
     assert await count(sql, "queued") == 1
     await runtime.close()
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from router_service.jobs.states import JobState
 from router_service.store import batches, dead_letters, files, jobs, sweeps
 from router_service.store.dead_letters import Selection
+from router_service.store.decisions import Routed
 from tests.support.steps import TENANT, answered, decision, gone_wrong, make_id, new_job
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ async def test_a_replay_of_an_ended_batchs_job_leaves_the_batch_ended(
     await steps.finish(gone_wrong(claim, JobState.DEAD))
     async with database.transaction() as session:
         dead = await dead_letters.load(session, [(claim.id, claim.epoch)])
-        await dead_letters.settle(session, [(each, decision(None)) for each in dead])
+        await dead_letters.settle(session, [(each, Routed(job=each.job, decision=decision(None))) for each in dead])
     await steps.end_batch()
     before = await sql.one("SELECT * FROM batches")
     async with database.transaction() as session:

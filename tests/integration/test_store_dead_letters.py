@@ -10,6 +10,7 @@ from router_service.jobs.spec import lane_of
 from router_service.jobs.states import JobState
 from router_service.store import dead_letters
 from router_service.store.dead_letters import Selection
+from router_service.store.decisions import Routed
 from tests.support.steps import TENANT, answered, decision, gone_wrong
 
 if TYPE_CHECKING:
@@ -35,7 +36,9 @@ class Letters:
     async def settle(self, tickets: Sequence[tuple[UUID, int]], *, to: str | None) -> int:
         async with self._database.transaction() as session:
             dead = await dead_letters.load(session, tickets)
-            return await dead_letters.settle(session, [(each, decision(to)) for each in dead])
+            return await dead_letters.settle(
+                session, [(each, Routed(job=each.job, decision=decision(to))) for each in dead]
+            )
 
     async def parked(self, count: int = 1, **changes: Any) -> list[tuple[UUID, int]]:
         tickets = await self.dead(count, **changes)

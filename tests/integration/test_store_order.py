@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from router_service.jobs.ranks import POINT_S
+from router_service.jobs.spec import TYPICAL_TOKENS_OUT
 from router_service.store import dispatch
 from tests.support.steps import Steps, make_id, new_job
 
@@ -42,7 +43,7 @@ async def test_a_taken_job_says_whose_it_is_what_it_may_cost_and_how_long_it_has
     assert one.rank == pytest.approx(SOON.timestamp())
     assert one.job.left_s == pytest.approx(3600, abs=120)
     assert (other.tenant_id, other.batch_id, other.interactive) == ("big", line.batch_id, False)
-    assert (other.tokens, other.job.left_s) == (7 + dispatch.TYPICAL_TOKENS_OUT, None)
+    assert (other.tokens, other.job.left_s) == (7 + TYPICAL_TOKENS_OUT, None)
     assert one.lane < 0 <= other.lane
 
 

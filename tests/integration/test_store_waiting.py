@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from router_service.store import dispatch, jobs
+from router_service.store.decisions import Routed
 from router_service.store.jobs import Depth
 from tests.support.steps import decision
 
@@ -53,7 +54,10 @@ async def test_depths_are_those_of_the_line_by_the_model_asked_for_and_of_the_re
     await steps.accept(count=3)
     async with database.transaction() as session:
         first, second, _third = await dispatch.take(session, most=3, blocked=())
-        await dispatch.store_routed(session, [(first.job, decision("alpha")), (second.job, decision("beta"))])
+        await dispatch.store_routed(
+            session,
+            [Routed(job=first.job, decision=decision("alpha")), Routed(job=second.job, decision=decision("beta"))],
+        )
     async with database.transaction() as session:
         depths = set(await jobs.live_depths(session))
     assert depths == {Depth("queued", "alpha", 1), Depth("routed", "alpha", 1), Depth("routed", "beta", 1)}

@@ -13,6 +13,7 @@ from router_service.jobs.spec import lane_of
 from router_service.jobs.states import JobState
 from router_service.store import calls, dispatch, jobs
 from router_service.store.calls import Fate
+from router_service.store.decisions import Routed
 from tests.support.steps import ANSWER, BODY, TENANT, answered, decision, gone_wrong, new_job
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ async def test_a_decision_on_a_job_that_moved_meanwhile_is_not_stored(
     (taken,) = await steps.take()
     await steps.route()
     async with database.transaction() as session:
-        assert await dispatch.store_routed(session, [(taken.job, decision("beta"))]) == []
+        assert await dispatch.store_routed(session, [Routed(job=taken.job, decision=decision("beta"))]) == []
     row = await sql.job(job.id)
     assert (row["model_id"], row["epoch"]) == ("alpha", 1)
     assert await sql.value("SELECT count(*) FROM decisions") == 1

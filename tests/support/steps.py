@@ -15,6 +15,7 @@ from router_service.jobs.states import JobState
 from router_service.routing.decision import Decision
 from router_service.store import batches, calls, dispatch, jobs
 from router_service.store.calls import Claim, Fate, Finish
+from router_service.store.decisions import Routed
 from router_service.store.jobs import NewJob
 
 if TYPE_CHECKING:
@@ -125,7 +126,9 @@ class Steps:
     async def route(self, *, model_id: str = "alpha", most: int = 500) -> list[tuple[UUID, int]]:
         async with self._database.transaction() as session:
             taken = await dispatch.take(session, most=most, blocked=())
-            return await dispatch.store_routed(session, [(each.job, decision(model_id)) for each in taken])
+            return await dispatch.store_routed(
+                session, [Routed(job=each.job, decision=decision(model_id)) for each in taken]
+            )
 
     async def claim(
         self, tickets: Sequence[tuple[UUID, int]], *, worker: str = "w1", lease_s: float = 20.0

@@ -8,11 +8,11 @@ import json
 from typing import TYPE_CHECKING, Any, cast
 
 from router_service.policy.outcomes import Answered
-from router_service.routing.policy import RoutingPolicy
 from router_service.tickets import dead_letter_queue, model_queue
 from tests.support.polling import until
 from tests.support.steps import ANSWER
 from workers.dead_letter import DeadLetterWorker
+from workers.insights import Insights
 from workers.janitor import Janitor
 from workers.provider import ProviderWorker
 from workers.providers.simulated import SimulatedAdapter
@@ -96,13 +96,12 @@ class Workers:
     """One of each role over one runtime. The provider worker's own loops are closed after the test."""
 
     def __init__(self, runtime: Runtime, admin_redis: redis.Redis, *, adapter: Adapter | None = None) -> None:
-        policy = RoutingPolicy()
         self.runtime = runtime
         self._broker = admin_redis
-        self.router = Router(runtime, policy=policy)
-        self.provider = ProviderWorker(runtime, adapters={"simulated": adapter or SimulatedAdapter()}, policy=policy)
-        self.dead_letter = DeadLetterWorker(runtime, policy=policy)
-        self.janitor = Janitor(runtime, policy=policy)
+        self.router = Router(runtime, Insights())
+        self.provider = ProviderWorker(runtime, adapters={"simulated": adapter or SimulatedAdapter()})
+        self.dead_letter = DeadLetterWorker(runtime, Insights())
+        self.janitor = Janitor(runtime)
 
     def pull(self, queue: str) -> list[Any]:
         """The tickets of every message that waits in a queue."""

@@ -161,11 +161,11 @@ def test_a_fallback_that_nobody_has_is_refused_with_the_nearest_name() -> None:
 
 
 def test_what_is_read_but_has_no_effect_is_told() -> None:
-    given_document = document(entry("a", router={"languages": ["en"]}), routing_strategy="simple-shuffle")
+    given_document = document(entry("a", router={"evidence": "dpa.pdf"}), routing_strategy_args={"ttl": 60})
     build_catalog(given_document, source="x")
     assert notes(given_document) == [
-        "router_settings.routing_strategy has no effect in this version",
-        "model_list[0].model_info.router.languages has no effect in this version",
+        "router_settings.routing_strategy_args.ttl has no effect in this version",
+        "model_list[0].model_info.router.evidence has no effect in this version",
     ]
     assert notes(document()) == []
 

@@ -56,6 +56,13 @@ WITHOUT: Mapping[tuple[str, str], str] = {
     ): "one snapshot: rolled back, the batch is open and without files, and the next round's",
     ("workers.janitor.delete_files", BEFORE): ROLLED_BACK,
     ("workers.janitor.delete_files", AFTER): NOTHING_FOLLOWS,
+    ("workers.janitor.calibrate", BEFORE): ROLLED_BACK,
+    ("workers.janitor.calibrate", AFTER): NOTHING_FOLLOWS,
+    (
+        "router_service.api.feedback.give",
+        BEFORE,
+    ): "one statement: rolled back, its client gives it again, and it counts once",
+    ("router_service.api.feedback.give", AFTER): "nothing follows but the answer: given again it counts once",
     ("workers.mending.mend_counters", BEFORE): "rolled back, the gate is still shut, and the next round begins anew",
 }
 

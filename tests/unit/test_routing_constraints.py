@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from router_service.jobs.spec import JobSpec
-from router_service.routing.constraints import CONSTRAINTS, Rejection
+from router_service.catalog.policies import BUILT_IN
+from router_service.jobs.spec import JobSpec, RoutableJob
+from router_service.routing.constraints import Rejection, rejection
+from router_service.routing.insight import NOTHING
+from router_service.routing.question import Question
 from tests.support.catalogs import model_of
 
 EU = {"data_residency": {"inference": "eu", "storage": "eu"}}
 
 
 def first_rejection(spec: JobSpec, **model: Any) -> Rejection | None:
-    chosen = model_of(**model)
-    return next((said for constraint in CONSTRAINTS if (said := constraint(spec, chosen))), None)
+    job = RoutableJob(id=UUID(int=1), epoch=0, spec=spec)
+    return rejection(Question.of(job, policy=BUILT_IN, insight=NOTHING), model_of(**model))
 
 
 def spec(**changes: Any) -> JobSpec:
@@ -21,7 +25,7 @@ def spec(**changes: Any) -> JobSpec:
 
 
 @pytest.mark.parametrize(
-    ("asked", "model", "rejection"),
+    ("asked", "model", "expected"),
     [
         ({}, {}, None),
         ({"excluded": ("alpha",)}, {}, Rejection(reason="failed_before")),
@@ -60,6 +64,6 @@ def spec(**changes: Any) -> JobSpec:
     ],
 )
 def test_a_model_is_out_with_the_reason_and_the_value_that_bound(
-    asked: dict[str, Any], model: dict[str, Any], rejection: Rejection | None
+    asked: dict[str, Any], model: dict[str, Any], expected: Rejection | None
 ) -> None:
-    assert first_rejection(spec(**asked), **model) == rejection
+    assert first_rejection(spec(**asked), **model) == expected

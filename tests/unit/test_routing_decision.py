@@ -10,10 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_service.catalog.policies import RoutingPolicy
 from router_service.jobs.spec import AUTO, Fallback, JobSpec, RoutableJob
-from router_service.routing.constraints import CONSTRAINTS
+from router_service.routing.constraints import rejection
 from router_service.routing.decision import Decision, Outlook, route
-from router_service.routing.policy import Counters, RoutingPolicy
+from router_service.routing.insight import NOTHING
+from router_service.routing.policy import Counters
+from router_service.routing.question import Question
 from tests.support.catalogs import catalog_of, entry
 
 NAMES = ("a", "b", "c", "d")
@@ -110,7 +113,7 @@ def test_a_rejected_model_is_never_chosen(job: RoutableJob, catalog: Any, live: 
         return
     assert decision.model_id in eligible(decision)
     model = catalog.by_id[decision.model_id]
-    assert [constraint(job.spec, model) for constraint in CONSTRAINTS] == [None] * len(CONSTRAINTS)
+    assert rejection(Question.of(job, policy=POLICY, insight=NOTHING), model) is None
 
 
 @given(jobs, catalogs(), counters)

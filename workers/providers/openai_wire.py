@@ -22,6 +22,7 @@ from httpx_aiohttp import AiohttpTransport
 from pydantic_core import from_json
 
 from router_service.catalog.models import ErrorKind
+from router_service.chat.request import ROUTING_FIELDS
 from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome
 from router_service.policy.replies import ErrorReply, kind_of, outcome_of
 from workers.providers.rate_headers import read_limits
@@ -59,6 +60,8 @@ class OpenAIWireAdapter:
         if model.api_key is not None and key is None:
             return ModelUnfit(code="no_api_key", message=f"this worker has no key for model {model.id}")
         request = json.loads(body) | {"model": model.upstream}
+        for field in ROUTING_FIELDS:
+            request.pop(field, None)
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
         try:
             async with self._client.stream(

@@ -13,6 +13,6 @@ WITH chosen AS MATERIALIZED (
   ORDER BY d.created_at, d.id LIMIT :most FOR UPDATE SKIP LOCKED
 )
 SELECT c.id AS letter_id, j.id, j.tenant_id, j.epoch, j.model, j.tokens_in, j.tokens_out, j.features, j.residency,
-  j.quality, 'general' AS fallback, j.batch_id IS NULL AS interactive
+  j.quality, j.preferences, 'general' AS fallback, j.batch_id IS NULL AS interactive
 FROM chosen c JOIN jobs j ON j.id = c.job_id
 WHERE j.state = 'failed' ORDER BY j.id FOR UPDATE OF j

@@ -4,7 +4,7 @@
 WITH given AS (
   SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS g (
     id uuid, epoch integer, state text, lane bigint, excluded json, fallback text,
-    reason text, policy text, catalog text, candidates json)
+    reason text, policy text, catalog text, inputs json, candidates json)
 ), moved AS (
   UPDATE jobs j SET state = g.state, lane = g.lane, tries = 0, fallback = g.fallback,
     excluded = ARRAY(SELECT json_array_elements_text(g.excluded)),
@@ -15,8 +15,8 @@ WITH given AS (
   UPDATE dead_letters d SET state = CASE m.state WHEN 'queued' THEN 'rerouted' ELSE 'parked' END, settled_at = now()
   FROM moved m WHERE d.job_id = m.id AND d.attempt = m.attempt AND d.state = 'open'
 ), explained AS (
-  INSERT INTO decisions (job_id, epoch, model_id, reason, policy, catalog, candidates)
-  SELECT m.id, m.epoch + 1, NULL, g.reason, g.policy, g.catalog, g.candidates
+  INSERT INTO decisions (job_id, epoch, model_id, reason, policy, catalog, inputs, candidates)
+  SELECT m.id, m.epoch + 1, NULL, g.reason, g.policy, g.catalog, g.inputs, g.candidates
   FROM moved m JOIN given g ON g.id = m.id WHERE m.state = 'failed'
   ON CONFLICT DO NOTHING
 )

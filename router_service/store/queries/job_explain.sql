@@ -2,7 +2,7 @@
 SELECT
   (SELECT coalesce(json_agg(json_build_object(
      'epoch', d.epoch, 'decided_at', extract(epoch FROM d.decided_at)::float8, 'model', d.model_id, 'reason', d.reason,
-     'policy', d.policy, 'catalog', d.catalog, 'candidates', d.candidates) ORDER BY d.epoch), '[]')
+     'policy', d.policy, 'catalog', d.catalog, 'snapshot', d.snapshot, 'inputs', d.inputs, 'candidates', d.candidates) ORDER BY d.epoch), '[]')
    FROM decisions d WHERE d.job_id = :id) AS decisions,
   (SELECT coalesce(json_agg(json_build_object(
      'attempt', a.attempt, 'model', a.model_id, 'started_at', extract(epoch FROM a.started_at)::float8,

@@ -1,0 +1,140 @@
+"""What a request says of routing, as it comes: our `router` object, and OpenRouter's `provider` in the body.
+
+Sources of the contract: OpenRouter's provider routing (`order`, `only`, `ignore`, `allow_fallbacks`, `sort`, `max_price`,
+`data_collection`, `zdr`, `require_parameters`). What of it we cannot keep is refused, never dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from router_service.catalog.problems import explain
+from router_service.errors import InvalidRequestError
+from router_service.jobs.preferences import NONE, Preferences, Safety, Sort
+from router_service.signals.hints import DIFFICULTY, DOMAIN, LANGUAGE, PREFIX, TASK, check_hints
+
+PER_MILLION = 1e-6
+Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=100)]
+Usd = Annotated[float, Field(ge=0, le=1e6)]
+Share = Annotated[float, Field(ge=0, le=1)]
+S = TypeVar("S", bound=BaseModel)
+
+
+class _Wishes(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class RouterWishes(_Wishes):
+    """Our own: constraints, how to choose, and hints that go before what is predicted of the job."""
+
+    residency: Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)*$")] | None = None
+    quality: Share | None = None
+    quality_target: Annotated[float, Field(gt=0, le=1)] | None = None
+    policy: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    max_cost_usd: Usd | None = None
+    safety: Safety | None = None
+    language: str | None = None
+    domain: str | None = None
+    task: str | None = None
+    difficulty: Share | None = None
+
+
+class MaxPrice(_Wishes):
+    """US dollars per million tokens."""
+
+    prompt: Usd | None = None
+    completion: Usd | None = None
+
+
+class ProviderWishes(_Wishes):
+    """OpenRouter's. Names are ids or names of models, or providers."""
+
+    order: Names = ()
+    only: Names = ()
+    ignore: Names = ()
+    allow_fallbacks: bool = True
+    sort: Sort | None = None
+    max_price: MaxPrice = MaxPrice()
+    data_collection: Literal["allow", "deny"] = "allow"
+    zdr: bool = False
+    require_parameters: bool = True
+
+
+class Wished(_Wishes):
+    """What a request asks for in all: two constraints of every job, and its preferences."""
+
+    residency: str | None = None
+    quality: float | None = None
+    preferences: Preferences = NONE
+
+
+NOTHING = Wished()
+
+
+def read_wishes(
+    router: object, body: Mapping[str, Any], *, path: str, metadata: Mapping[str, object] | None = None
+) -> Wished:
+    """Read `router` (`path` names it), `provider` in the body, and hints among the metadata. Raises InvalidRequestError.
+
+    `metadata`: the job's; without it that of the body.
+    """
+    if metadata is None:
+        metadata = body.get("metadata") if isinstance(body.get("metadata"), Mapping) else None
+    hints = check_hints(metadata)
+    if router is None and not hints and "provider" not in body:
+        return NOTHING
+    wishes = _read(RouterWishes, router, path=path)
+    provider = _read(ProviderWishes, body.get("provider"), path="provider")
+    hints |= _own_hints(wishes, path=path)
+    difficulty = hints.get(DIFFICULTY)
+    preferences = Preferences(
+        policy=wishes.policy,
+        quality_target=wishes.quality_target,
+        max_cost_usd=wishes.max_cost_usd,
+        max_input_cost=_per_token(provider.max_price.prompt),
+        max_output_cost=_per_token(provider.max_price.completion),
+        safety=wishes.safety,
+        only=provider.only,
+        ignore=provider.ignore,
+        order=provider.order,
+        allow_fallbacks=provider.allow_fallbacks,
+        sort=provider.sort,
+        no_training=provider.data_collection == "deny",
+        no_retention=provider.zdr,
+        language=hints.get(LANGUAGE),
+        domain=hints.get(DOMAIN),
+        task=hints.get(TASK),
+        difficulty=None if difficulty is None else float(difficulty),
+    )
+    return Wished(residency=wishes.residency, quality=wishes.quality, preferences=preferences)
+
+
+def _read(kind: type[S], given: object, *, path: str) -> S:
+    """An object of that kind, an empty one where nothing is given. Raises InvalidRequestError."""
+    try:
+        return kind.model_validate({} if given is None else given)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        at = ".".join([path, *(str(part) for part in problem["loc"])])
+        said = explain(problem, root=kind).partition(": ")[2]
+        raise InvalidRequestError(f"{at}: {said}", param=at) from None
+
+
+def _own_hints(wishes: RouterWishes, *, path: str) -> dict[str, str]:
+    """Those of the `router` object, in the form and by the names of hints in metadata. Raises InvalidRequestError."""
+    hints: dict[str, object] = {LANGUAGE: wishes.language, DOMAIN: wishes.domain, TASK: wishes.task}
+    given = {key: value for key, value in hints.items() if value is not None}
+    if wishes.difficulty is not None:
+        given[DIFFICULTY] = repr(wishes.difficulty)
+    try:
+        return check_hints(given, path=path)
+    except InvalidRequestError as error:
+        param = (error.param or path).replace(PREFIX, "")
+        raise InvalidRequestError(error.message.replace(PREFIX, ""), param=param) from None
+
+
+def _per_token(price: float | None) -> float | None:
+    return None if price is None else price * PER_MILLION

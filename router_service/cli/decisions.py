@@ -1,0 +1,95 @@
+"""replay and what-if: stored decisions taken again, as they were or under another policy."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from router_service.catalog.load import parse_document
+from router_service.cli import output
+from router_service.cli.client import Json
+from router_service.cli.dead_letters import Since, Until, moment
+from router_service.cli.exits import OperationFailedError, UsageProblemError
+from router_service.cli.session import JsonFlag, connect
+
+Limit = Annotated[int, typer.Option("--limit", min=1, max=20_000, help="At most so many decisions.")]
+MOST_SHOWN = 10
+
+
+def replay(
+    context: typer.Context,
+    which: Annotated[str, typer.Argument(metavar="JOB|BATCH", show_default=False, help="job_... or batch_...")],
+    limit: Limit = 10_000,
+    json: JsonFlag = False,
+) -> None:
+    """Take stored decisions again from what was stored with them. Fails where one comes out otherwise."""
+    with connect(context) as client:
+        told = client.replay_decisions(_of(which) | {"limit": limit})
+    if json:
+        output.print_json(told)
+    else:
+        output.tell(f"{told['same']} of {told['decisions']} decisions came out the same")
+        for each in told["different"][:MOST_SHOWN]:
+            for line in each["differences"]:
+                output.tell(f"{each['job_id']} epoch {each['epoch']}: {line}")
+    if told["different"]:
+        raise OperationFailedError(f"{told['decisions'] - told['same']} decisions came out otherwise")
+
+
+def what_if(
+    context: typer.Context,
+    policy: Annotated[Path, typer.Option("--policy", help="A YAML file with a routing policy.")],
+    batch: Annotated[str | None, typer.Option("--batch", help="Only the decisions on this batch.")] = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 10_000,
+    json: JsonFlag = False,
+) -> None:
+    """Decide again under another policy: what changes in cost, quality, latency and place. Nothing is moved."""
+    try:
+        document = parse_document(policy.read_text(), source=str(policy))
+    except OSError as error:
+        raise UsageProblemError(f"--policy {policy}: {error.strerror}") from error
+    which: Json = {"limit": limit} | (_of(batch) if batch else {})
+    now = datetime.now(UTC)
+    given = {"since": since, "until": until}
+    which |= {name: moment(text, now=now, option=f"--{name}") for name, text in given.items() if text}
+    with connect(context) as client:
+        told = client.what_if(document, which)
+    if json:
+        output.print_json(told)
+        return
+    print_comparison(told)
+
+
+def print_comparison(told: Json) -> None:
+    """Both sides in one table, and below it where jobs would move."""
+    before, after = told["before"], told["after"]
+    models = sorted({*before["models"], *after["models"]})
+    rows = [
+        ("cost USD", output.usd(before["cost_usd"]), output.usd(after["cost_usd"])),
+        ("mean quality", _number(before["quality"]), _number(after["quality"])),
+        ("mean latency s", _number(before["latency_s"]), _number(after["latency_s"])),
+        *((f"jobs on {name}", before["models"].get(name, 0), after["models"].get(name, 0)) for name in models),
+    ]
+    output.print_table(
+        ("", "#as it was", "#under this policy"),
+        rows,
+        title=f"{told['changed']} of {told['decisions']} decisions would change",
+    )
+    for move in told["moves"][:MOST_SHOWN]:
+        output.tell(f"{move['jobs']} from {move['from']} to {move['to']}")
+
+
+def _of(identity: str) -> Json:
+    kind = identity.partition("_")[0]
+    if kind not in {"job", "batch"}:
+        raise UsageProblemError(f"{identity!r} is neither a job nor a batch: job_... or batch_... would be right")
+    return {f"{kind}_id": identity}
+
+
+def _number(value: float | None) -> str | None:
+    return None if value is None else f"{value:.4g}"

@@ -1,0 +1,83 @@
+"""What two ways of deciding would cost, give and take, job by job: for what-if and for shadow policies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+NOWHERE = "(none)"
+
+
+class Expected(NamedTuple):
+    """What a decision expected of the model that it chose; None where nobody knew, or none was chosen."""
+
+    model_id: str | None
+    cost_usd: float | None = None
+    quality: float | None = None
+    latency_s: float | None = None
+
+    @classmethod
+    def of(cls, model_id: str | None, candidates: Iterable[Mapping[str, Any]]) -> Expected:
+        """From a decision's candidates as they are stored. Latency includes the wait."""
+        chosen = next((each for each in candidates if each["model"] == model_id and each["eligible"]), None)
+        if chosen is None:
+            return cls(model_id)
+        call_s = chosen.get("latency_s")
+        latency_s = None if call_s is None else call_s + chosen.get("wait_s", 0.0)
+        return cls(model_id, chosen.get("cost_usd"), chosen.get("quality"), latency_s)
+
+
+@dataclass(slots=True)
+class Side:
+    """Sums over decisions. A mean is over those of which the value is known."""
+
+    models: Counter[str] = field(default_factory=Counter)
+    sums: Counter[str] = field(default_factory=Counter)
+    known: Counter[str] = field(default_factory=Counter)
+
+    def add(self, each: Expected) -> None:
+        self.models[each.model_id or NOWHERE] += 1
+        for name in ("cost_usd", "quality", "latency_s"):
+            if (value := getattr(each, name)) is not None:
+                self.sums[name] += value
+                self.known[name] += 1
+
+    def mean(self, name: str) -> float | None:
+        return self.sums[name] / self.known[name] if self.known[name] else None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "models": dict(self.models.most_common()),
+            "cost_usd": self.sums["cost_usd"],
+            "unpriced": self.models.total() - self.models[NOWHERE] - self.known["cost_usd"],
+            "quality": self.mean("quality"),
+            "latency_s": self.mean("latency_s"),
+        }
+
+
+@dataclass(slots=True)
+class Comparison:
+    """Decisions as they were, and as they would be."""
+
+    before: Side = field(default_factory=Side)
+    after: Side = field(default_factory=Side)
+    moves: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def add(self, before: Expected, after: Expected) -> None:
+        self.before.add(before)
+        self.after.add(after)
+        if before.model_id != after.model_id:
+            self.moves[before.model_id or NOWHERE, after.model_id or NOWHERE] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "decisions": self.before.models.total(),
+            "changed": self.moves.total(),
+            "before": self.before.as_json(),
+            "after": self.after.as_json(),
+            "moves": [{"from": one, "to": other, "jobs": jobs} for (one, other), jobs in self.moves.most_common()],
+        }

@@ -1,0 +1,117 @@
+"""Stored decisions with all that they were taken from, and what comes out when they are taken again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
+from router_service.catalog.policies import PRESETS
+from router_service.routing.calibration import DEFAULT_TARGET, Offer, curve_of
+from router_service.routing.comparison import Comparison, Expected
+from router_service.routing.decision import route
+from router_service.routing.methods import BUILT_IN
+from router_service.routing.replay import differences, job_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from router_service.catalog.models import Catalog
+    from router_service.catalog.policies import RoutingPolicy
+    from router_service.routing.decision import Decision
+    from router_service.routing.methods import Methods
+    from router_service.routing.policy import Counters
+    from router_service.routing.replay import Recorded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """`catalogs` and `counters` by hash: those that the recorded decisions name."""
+
+    recorded: Sequence[Recorded]
+    catalogs: Mapping[str, Catalog]
+    counters: Mapping[str, Mapping[str, Counters]]
+
+    def policy_of(self, each: Recorded) -> RoutingPolicy | None:
+        """The policy that a decision was taken under, by its hash. A policy lives in the catalog, or is built in."""
+        catalog = self.catalogs.get(each.catalog)
+        known = [*(catalog.policies.values() if catalog else ()), BUILT_IN_POLICY, *PRESETS.values()]
+        return next((policy for policy in known if policy.hash == each.policy), None)
+
+    def again(
+        self, each: Recorded, policy: RoutingPolicy, methods: Methods, *, worth_usd: float | None = None
+    ) -> Decision:
+        """The decision under a policy. `worth_usd` goes in the place of the stored one, where it is given."""
+        job, insight = job_of(each.job_id, each.inputs)
+        if worth_usd is not None:
+            insight = replace(insight, worth_usd=worth_usd)
+        counters = self.counters[each.snapshot] if each.snapshot is not None else {}
+        return route(
+            job,
+            catalog=self.catalogs[each.catalog],
+            counters=counters,
+            policy=policy,
+            insight=insight,
+            methods=methods,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Different:
+    """A decision that came out otherwise when it was taken again."""
+
+    job_id: UUID
+    epoch: int
+    differences: list[str]
+
+
+def replayed(history: History, *, methods: Methods = BUILT_IN) -> list[Different]:
+    """Those that differ. One that lacks what it was taken from is among them, and says what is missing."""
+    found = []
+    for each in history.recorded:
+        policy = history.policy_of(each)
+        said = _missing(history, each, policy)
+        if policy is not None and not said:
+            said = differences(each, history.again(each, policy, methods))
+        if said:
+            found.append(Different(job_id=each.job_id, epoch=each.epoch, differences=said))
+    return found
+
+
+def what_if(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT_IN) -> Comparison:
+    """The recorded decisions beside the same ones under `policy`, its price of quality calibrated on this very history."""
+    usable = [each for each in history.recorded if not _missing(history, each, policy)]
+    worth = _worth(history, usable, policy, methods)
+    comparison = Comparison()
+    for each in usable:
+        after = history.again(each, policy, methods, worth_usd=worth)
+        comparison.add(
+            Expected.of(each.model_id, each.candidates),
+            Expected.of(after.model_id, [candidate.as_json() for candidate in after.candidates]),
+        )
+    return comparison
+
+
+def _worth(history: History, usable: Sequence[Recorded], policy: RoutingPolicy, methods: Methods) -> float | None:
+    if not policy.has_target:
+        return None
+    offers = [
+        {
+            candidate.model: Offer(candidate.cost_usd, candidate.quality)
+            for candidate in history.again(each, policy, methods).candidates
+            if candidate.cost_usd is not None and candidate.quality is not None
+        }
+        for each in usable
+    ]
+    curve = curve_of(offers)
+    return None if curve is None else curve.worth_usd(policy.quality_target or DEFAULT_TARGET)
+
+
+def _missing(history: History, each: Recorded, policy: RoutingPolicy | None) -> list[str]:
+    missing = [] if each.catalog in history.catalogs else [f"catalog {each.catalog} is not stored any more"]
+    if each.snapshot is not None and each.snapshot not in history.counters:
+        missing.append(f"snapshot {each.snapshot} is not stored any more")
+    if policy is None:
+        missing.append(f"policy {each.policy} is not in catalog {each.catalog}")
+    return missing

@@ -1,0 +1,41 @@
+"""What is known of a job beyond its sizes: its signals, what is expected of each model on it, what a right answer is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from router_service.signals.signals import Signals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What is expected of one model on one job.
+
+    `quality`: the probability of a right answer; `level`: that of jobs of its kind in the mean, which floors are held against;
+    `tokens_out`: the length of the answer. None where nobody knows.
+    """
+
+    quality: float | None = None
+    level: float | None = None
+    tokens_out: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Insight:
+    """`estimates` by model id; `worth_usd`: what a right answer is worth, calibrated to the target; None where it is not known.
+
+    `is_read`: false where nobody has looked at the request yet: then what depends on its words speaks against no model.
+    """
+
+    signals: Signals | None = None
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    worth_usd: float | None = None
+    is_read: bool = True
+
+
+NOTHING = Insight()
+UNREAD = Insight(is_read=False)

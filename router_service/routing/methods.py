@@ -1,0 +1,71 @@
+"""What policies name beyond what is built in: constraints, strategies and score terms of other packages.
+
+A package offers them as entry points of the groups below, each under a name with a colon (`acme:night-rate`); docs/extending.md
+has an example. They are loaded once per process. A policy that names one which is not installed lets no model through: jobs
+wait, and their explanation says what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from router_service.errors import SettingsError
+from router_service.routing.strategies import SCORERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from router_service.routing.constraints import Constraint
+    from router_service.routing.question import Prospect
+    from router_service.routing.strategies import Scorer
+
+CONSTRAINTS_GROUP = "waybill.constraints"
+STRATEGIES_GROUP = "waybill.strategies"
+SCORES_GROUP = "waybill.scores"
+MARK = ":"
+Term: TypeAlias = Callable[["Prospect"], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Methods:
+    """By the names that policies use. `versions`: of the packages that they come from."""
+
+    constraints: Mapping[str, Constraint] = field(default_factory=dict)
+    strategies: Mapping[str, Scorer] = field(default_factory=lambda: dict(SCORERS))
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+BUILT_IN = Methods()
+
+
+def load_methods() -> Methods:
+    """What is installed. Raises SettingsError where a name has no colon, or stands in two packages."""
+    versions: dict[str, str] = {}
+    return Methods(
+        constraints=_load(CONSTRAINTS_GROUP, versions),
+        strategies=SCORERS | _load(STRATEGIES_GROUP, versions),
+        terms=_load(SCORES_GROUP, versions),
+        versions=versions,
+    )
+
+
+def _load(group: str, versions: dict[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    owners: dict[str, str] = {}
+    for entry in entry_points(group=group):
+        owner = f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+        if MARK not in entry.name:
+            raise SettingsError(
+                f"{owner} offers {entry.name!r} in {group}: write it with a colon, as in 'acme:{entry.name}'"
+            )
+        if entry.name in owners:
+            raise SettingsError(
+                f"{owner} and {owners[entry.name]} both offer {entry.name!r} in {group}: remove one of them"
+            )
+        owners[entry.name] = versions[entry.name] = owner
+        found[entry.name] = entry.load()
+    return found

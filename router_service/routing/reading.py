@@ -1,0 +1,30 @@
+"""Whether a job's request has to be read before it is routed: only where something depends on what it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router_service.catalog.policies import Strategy
+from router_service.jobs.spec import AUTO, threshold_of
+
+if TYPE_CHECKING:
+    from router_service.catalog.models import Catalog
+    from router_service.catalog.policies import RoutingPolicy
+    from router_service.jobs.spec import JobSpec
+
+LOOK_AT_NO_WORDS = frozenset(Strategy) - {Strategy.QUALITY_TARGET}
+FROM_SIZES = frozenset({"feature", "modality", "tenant"})  # what rules look at without reading the request
+
+
+def must_read(spec: JobSpec, *, policy: RoutingPolicy, catalog: Catalog) -> bool:
+    """As the policy says; where it leaves that open, if a rule, a strategy, a plugin or a specialist asks for it."""
+    if policy.signals is not None:
+        return policy.signals
+    if threshold_of(spec.model) is not None:
+        return True
+    if any(rule.when.keys() - FROM_SIZES for rule in policy.rules) or policy.constraints or policy.terms:
+        return True
+    if catalog.has_specialists:
+        return True
+    has_choice = spec.model == AUTO or len(catalog.named(spec.model)) > 1
+    return has_choice and policy.strategy not in LOOK_AT_NO_WORDS

@@ -1,0 +1,140 @@
+"""Why jobs went where they went: what was read out of them, the counters that routing saw, and every decision with its inputs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from router_service.routing.comparison import Comparison, Expected
+from router_service.routing.insight import NOTHING
+from router_service.routing.replay import Recorded, inputs_of
+from router_service.routing.snapshot import Snapshot
+from router_service.signals.signals import Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from router_service.jobs.spec import RoutableJob
+    from router_service.routing.decision import Decision
+    from router_service.routing.insight import Insight
+    from router_service.routing.policy import Counters
+    from router_service.store.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routed:
+    """A decision with what it was taken from. `snapshot` names the counters; None where none were looked at.
+
+    `shadow`: what the shadow policy decided, on the jobs that it looks at.
+    """
+
+    job: RoutableJob
+    decision: Decision
+    insight: Insight = NOTHING
+    snapshot: str | None = None
+    shadow: Decision | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return evidence(self.decision) | {
+            "id": str(self.job.id),
+            "epoch": self.job.epoch,
+            "reason": self.decision.reason,
+            "model_id": self.decision.model_id,
+            "snapshot": self.snapshot,
+            "inputs": inputs_of(self.job, self.insight),
+            "shadow": _shadow(self.shadow) if self.shadow else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which decisions of a tenant's: of a job, of a batch, of any; taken at `since` or later, before `until`."""
+
+    tenant_id: str
+    job_id: UUID | None = None
+    batch_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Unread(NamedTuple):
+    """A job whose request has not been read yet."""
+
+    id: UUID
+    body: str
+
+
+def evidence(decision: Decision) -> dict[str, Any]:
+    """What is stored of a decision: its policy, its catalog and every candidate."""
+    return {
+        "policy": decision.policy,
+        "catalog": decision.catalog,
+        "candidates": [candidate.as_json() for candidate in decision.candidates],
+    }
+
+
+def _shadow(decision: Decision) -> dict[str, Any]:
+    expected = Expected.of(decision.model_id, [each.as_json() for each in decision.candidates])
+    return {"policy": decision.policy, **expected._asdict()}
+
+
+async def load_signals(session: Session, job_ids: Sequence[UUID]) -> tuple[dict[UUID, Signals], list[Unread]]:
+    """What was read of these jobs before, and the requests of those that have not been."""
+    rows = await session.rows("signals_load", ids=sorted(job_ids))
+    known = {row.job_id: Signals.from_json(row.signals) for row in rows if row.signals is not None}
+    return known, [Unread(row.job_id, row.body) for row in rows if row.signals is None]
+
+
+async def store_signals(session: Session, read: Mapping[UUID, Signals]) -> None:
+    """What a job was read as stays; a second reading changes nothing."""
+    rows = [{"job_id": str(job_id), "signals": read[job_id].as_json()} for job_id in sorted(read)]
+    await session.rows("signals_store", rows=json.dumps(rows))
+
+
+async def store_snapshots(session: Session, snapshots: Mapping[str, Mapping[str, Any]]) -> None:
+    """By hash; what is known already is left as it is."""
+    rows = [{"hash": name, "counters": counters} for name, counters in sorted(snapshots.items())]
+    await session.rows("snapshot_store", rows=json.dumps(rows))
+
+
+async def recorded(session: Session, selection: Selection, *, after: tuple[UUID, int], most: int) -> Sequence[Recorded]:
+    """Stored decisions with their inputs after the one given, in the order of job and epoch."""
+    rows = await session.rows(
+        "decisions_recorded",
+        **asdict(selection),
+        after_job=after[0],
+        after_epoch=after[1],
+        most=most,
+    )
+    return [
+        Recorded(
+            job_id=row.job_id,
+            epoch=row.epoch,
+            model_id=row.model_id,
+            reason=row.reason,
+            policy=row.policy,
+            catalog=row.catalog,
+            snapshot=row.snapshot,
+            candidates=row.candidates,
+            inputs=row.inputs,
+        )
+        for row in rows
+    ]
+
+
+async def shadowed(session: Session, selection: Selection, *, policy: str, most: int) -> Comparison:
+    """The latest decisions beside those of the shadow policy of that hash."""
+    comparison = Comparison()
+    for row in await session.rows("decisions_shadowed", **asdict(selection), policy=policy, most=most):
+        shadow = {name: value for name, value in row.shadow.items() if name != "policy"}
+        comparison.add(Expected.of(row.model_id, row.candidates), Expected(**shadow))
+    return comparison
+
+
+async def snapshots(session: Session, hashes: Collection[str]) -> dict[str, Mapping[str, Counters]]:
+    """The counters of all models under each of these hashes."""
+    rows = await session.rows("snapshots_load", hashes=sorted(hashes))
+    return {row.hash: Snapshot.from_json(row.counters).counters for row in rows}

@@ -1,0 +1,2 @@
+-- The calibrations in force.
+SELECT policy, jobs, curve FROM calibrations ORDER BY policy

@@ -1,0 +1,91 @@
+"""What is said of answers: kept once for each source, counted for those who may learn from it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of, publish, running
+from tests.support.catalogs import document
+from tests.support.requests import accept_job
+from tests.support.steps import answered
+
+if TYPE_CHECKING:
+    import httpx
+
+    from router_service.settings import Settings
+    from router_service.store.session import Database
+    from tests.support.steps import Sql, Steps
+
+COUNTS = "SELECT tenant_id, model_id, domain, round(score::numeric, 3)::float8 AS score, trials FROM quality_counts ORDER BY 1"
+
+
+async def finished(api: httpx.AsyncClient, steps: Steps, *, domain: str | None = None, sql: Sql) -> str:
+    job_id = await accept_job(api)
+    (claim,) = await steps.run_on()
+    if domain:
+        await sql.rows("INSERT INTO job_signals VALUES (%s, json_build_object('domain', %s::text))", claim.id, domain)
+    await steps.finish(answered(claim))
+    return job_id
+
+
+async def say(api: httpx.AsyncClient, job_id: str, **verdict: Any) -> httpx.Response:
+    return await api.post(f"/v1/jobs/{job_id}/feedback", json=verdict)
+
+
+async def test_a_verdict_counts_once_for_each_source_and_may_be_changed(
+    api: httpx.AsyncClient, steps: Steps, sql: Sql
+) -> None:
+    job_id = await finished(api, steps, domain="law", sql=sql)
+    first = await say(api, job_id, score=1)
+    assert first.status_code == 200
+    assert first.json() == {
+        "object": "job.feedback",
+        "job_id": job_id,
+        "model": "alpha",
+        "score": 1,
+        "source": "user",
+        "learned_by": "your own routing",
+    }
+    await say(api, job_id, score=1)
+    await say(api, job_id, score=0.25)
+    await say(api, job_id, score=0.5, source="judge")
+    (row,) = await sql.rows(COUNTS)
+    assert row == {"tenant_id": "acme", "model_id": "alpha", "domain": "law", "score": 0.75, "trials": pytest.approx(2)}
+
+
+async def test_verdicts_at_the_same_time_count_once(api: httpx.AsyncClient, steps: Steps, sql: Sql) -> None:
+    job_id = await finished(api, steps, sql=sql)
+    await asyncio.gather(*(say(api, job_id, score=1) for _ in range(8)))
+    (row,) = await sql.rows(COUNTS)
+    assert (row["domain"], row["score"], row["trials"]) == ("", 1.0, pytest.approx(1))
+
+
+async def test_old_counts_fade(api: httpx.AsyncClient, steps: Steps, sql: Sql) -> None:
+    await say(api, await finished(api, steps, sql=sql), score=1)
+    await sql.rows("UPDATE quality_counts SET changed_at = now() - interval '30 days'")
+    await say(api, await finished(api, steps, sql=sql), score=0)
+    (row,) = await sql.rows(COUNTS)
+    assert (row["score"], row["trials"]) == (0.5, pytest.approx(1.5))
+
+
+@pytest.mark.parametrize(("learn", "learners"), [("own", ["acme"]), ("shared", ["", "acme"]), ("no", [])])
+async def test_only_who_may_learn_learns(
+    settings: Settings, database: Database, api_key: str, steps: Steps, sql: Sql, learn: str, learners: list[str]
+) -> None:
+    await publish(database, document(router={"tenants": {"acme": {"learn": learn}}}))
+    async with running(settings) as app, client_of(app, key=api_key) as api:
+        assert (await say(api, await finished(api, steps, sql=sql), score=1)).status_code == 200
+    assert [row["tenant_id"] for row in await sql.rows(COUNTS)] == learners
+    assert await sql.value("SELECT count(*) FROM feedback") == int(learn != "no")
+
+
+async def test_what_cannot_be_judged_is_refused(api: httpx.AsyncClient, steps: Steps, sql: Sql) -> None:
+    queued = await accept_job(api)
+    assert (await say(api, queued, score=1)).status_code == 409
+    assert (await say(api, "job_" + "0" * 32, score=1)).status_code == 404
+    for wrong in ({}, {"score": 1.5}, {"score": 1, "source": "A B"}, {"score": 1, "text": "good"}):
+        assert (await say(api, queued, **wrong)).status_code in {400, 422}
+    assert await sql.rows(COUNTS) == []

@@ -1,0 +1,120 @@
+"""What requests say of routing over HTTP: taken, kept with the job, or refused with the place that is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conftest import client_of, publish, running
+from tests.support.catalogs import document, entry
+from tests.support.requests import MESSAGES, accept_job, jsonl, make_batch, request_line
+
+if TYPE_CHECKING:
+    import httpx
+
+    from router_service.settings import Settings
+    from router_service.store.session import Database
+    from tests.support.steps import Sql
+
+EU = {"data_residency": {"inference": "eu", "storage": "eu"}}
+
+
+async def test_what_a_job_asks_of_routing_is_kept_with_it(api: httpx.AsyncClient, sql: Sql) -> None:
+    wishes = {"policy": "fastest", "max_cost_usd": 0.5, "language": "pt-BR", "difficulty": 0.25}
+    provider = {"order": ["beta"], "sort": "price", "max_price": {"prompt": 3}, "data_collection": "allow"}
+    job_id = await accept_job(api, router=wishes, input={"messages": MESSAGES, "provider": provider, "max_tokens": 5})
+    kept = {
+        "policy": "fastest",
+        "max_cost_usd": 0.5,
+        "max_input_cost": 3e-6,
+        "language": "pt",
+        "difficulty": 0.25,
+        "order": ["beta"],
+        "sort": "price",
+    }
+    assert (await api.get(f"/v1/jobs/{job_id}")).json()["router"] == kept
+    assert await sql.value("SELECT preferences FROM jobs") == kept
+
+
+async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
+    job_id = await accept_job(api, metadata={"waybill.domain": "Law", "team": "x"})
+    shown = (await api.get(f"/v1/jobs/{job_id}")).json()
+    assert shown["router"] == {"domain": "law"}
+    assert shown["metadata"] == {"waybill.domain": "Law", "team": "x"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "said"),
+    [
+        ({"router": {"polciy": "x"}}, "router.polciy", "router.polciy"),
+        ({"router": {"policy": "nobody's"}}, "router.policy", "cheapest-capable"),
+        ({"router": {"quality_target": 2}}, "router.quality_target", "less than or equal to 1"),
+        ({"router": {"task": "dance"}}, "router.task", "summarize"),
+        ({"router": {"residency": "us"}, "residency": "eu"}, "router.residency", "differs"),
+        ({"metadata": {"waybill.colour": "red"}}, "metadata.waybill.colour", "waybill.domain"),
+        ({"input": {"messages": MESSAGES, "provider": {"sort": "best"}}}, "provider.sort", "price"),
+        ({"input": {"messages": MESSAGES, "provider": {"quantizations": ["fp8"]}}}, "provider.quantizations", "known"),
+    ],
+)
+async def test_a_wish_that_is_wrong_is_refused_with_its_place(
+    api: httpx.AsyncClient, changes: dict[str, Any], param: str, said: str
+) -> None:
+    response = await api.post("/v1/jobs", json={"model": "auto", "input": {"messages": MESSAGES}} | changes)
+    assert response.status_code in {400, 422}, response.text
+    error = response.json()["error"]
+    assert error["param"] == param
+    assert said in error["message"]
+
+
+async def test_lines_say_where_they_may_go_and_the_batch_says_it_for_all(api: httpx.AsyncClient, sql: Sql) -> None:
+    body = {"model": "alpha", "messages": MESSAGES}
+    lines = [
+        request_line(1),
+        request_line(2, router={"quality_target": 0.5}),
+        request_line(3, body=body | {"router": {"language": "de"}, "provider": {"ignore": ["beta"]}}),
+    ]
+    await make_batch(api, jsonl(*lines), router={"policy": "fastest", "quality_target": 0.9})
+    rows = await sql.rows("SELECT preferences FROM jobs ORDER BY line")
+    common = {"policy": "fastest", "quality_target": 0.9}
+    assert [row["preferences"] for row in rows] == [
+        common,
+        common | {"quality_target": 0.5},
+        common | {"language": "de", "ignore": ["beta"]},
+    ]
+
+
+async def test_a_line_whose_wish_is_wrong_fails_the_batch_with_its_number(api: httpx.AsyncClient) -> None:
+    batch = await make_batch(
+        api, jsonl(request_line(1), request_line(2, router={"residency": "EU"}), request_line(3, router=[]))
+    )
+    assert batch["status"] == "failed"
+    errors = batch["errors"]["data"]
+    assert [(error["line"], error["param"]) for error in errors] == [(2, "router.residency"), (3, "router")]
+
+
+async def test_what_no_model_may_take_is_refused_and_told_what_would_do(
+    settings: Settings, database: Database, api_key: str
+) -> None:
+    await publish(database, document(entry("here", router=EU), entry("there")))
+    async with running(settings) as app, client_of(app, key=api_key) as api:
+        wanted = {"model": "auto", "input": {"messages": MESSAGES}, "residency": "eu", "router": {"safety": "high"}}
+        response = await api.post("/v1/jobs", json=wanted)
+        assert response.status_code == 422
+        error = response.json()["error"]
+        assert error["code"] == "no_compliant_model"
+        assert "What would do: here: the model's safety class stated in the catalog" in error["message"]
+
+
+async def test_a_line_with_residency_goes_where_it_may(
+    settings: Settings, database: Database, api_key: str, sql: Sql
+) -> None:
+    await publish(database, document(entry("here", router=EU), entry("there")))
+    async with running(settings) as app, client_of(app, key=api_key) as api:
+        batch = await make_batch(
+            api, jsonl(request_line(1, model="auto", router={"residency": "eu"}), request_line(2, model="auto"))
+        )
+        assert batch["errors"] is None
+        assert [row["residency"] for row in await sql.rows("SELECT residency FROM jobs ORDER BY line")] == ["eu", None]
+        refused = await make_batch(api, jsonl(request_line(1, model="there", router={"residency": "eu"})))
+        assert refused["errors"]["data"][0]["code"] == "no_compliant_model"

@@ -1,0 +1,125 @@
+"""The router over what requests say: each is read once, goes where its words allow, and its decision can be taken again."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from router_service.routing.history import History, replayed
+from router_service.store import decisions
+from router_service.store.decisions import Selection
+from tests.support.catalogs import entry
+from tests.support.steps import TENANT, new_job
+
+if TYPE_CHECKING:
+    from router_service.store.session import Database
+    from tests.conftest import OpenWorkers
+    from tests.support.steps import Sql, Steps
+    from tests.support.workers import Workers
+
+NOBODY = (UUID(int=0), 0)
+GERMAN = "Fasse den folgenden Text zusammen: Der Hafen wurde gestern nach langen Arbeiten feierlich wieder eröffnet."
+ENGLISH = "Summarize the following text: The harbour was opened again yesterday after a long time of works."
+
+
+def body(text: str) -> str:
+    return json.dumps({"model": "auto", "messages": [{"role": "user", "content": text}]})
+
+
+async def chosen(sql: Sql) -> dict[str | None, int]:
+    rows = await sql.rows("SELECT model_id, count(*) AS jobs FROM jobs GROUP BY 1")
+    return {row["model_id"]: row["jobs"] for row in rows}
+
+
+async def history(workers: Workers, database: Database) -> History:
+    """The tenant's stored decisions with what they were taken from."""
+    async with database.transaction() as session:
+        recorded = await decisions.recorded(session, Selection(tenant_id=TENANT), after=NOBODY, most=1000)
+        counters = await decisions.snapshots(session, {each.snapshot for each in recorded if each.snapshot})
+    catalog = workers.runtime.offer.catalog
+    return History(recorded=recorded, catalogs={catalog.hash: catalog}, counters=counters)
+
+
+async def test_a_specialist_gets_the_jobs_of_its_language(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    workers = await open_workers(entry("german", cost=1e-7, router={"languages": ["de"]}), entry("any", cost=1e-6))
+    await steps.accept(*(new_job(model="auto", body=body(text)) for text in (GERMAN, ENGLISH, GERMAN)))
+    await workers.route()
+    assert await chosen(sql) == {"german": 2, "any": 1}
+    told = await history(workers, database)
+    assert sorted(each.inputs["signals"]["language"] for each in told.recorded) == ["de", "de", "en"]
+    assert replayed(told) == []
+
+
+async def test_a_request_is_read_once_and_not_at_all_where_nothing_depends_on_it(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(entry("alpha"), entry("beta"))
+    await steps.accept(new_job(model="auto", body=body(GERMAN)))
+    await workers.route()
+    assert await sql.value("SELECT count(*) FROM job_signals") == 0
+    workers = await open_workers(entry("alpha", params={"max_parallel_requests": 1}, router={"languages": ["de"]}))
+    await steps.accept(*(new_job(model="auto", body=body(GERMAN)) for _ in range(10)))
+    await workers.route()
+    before = await sql.rows("SELECT job_id, read_at FROM job_signals ORDER BY 1")
+    assert before
+    await workers.route()
+    after = {row["job_id"]: row["read_at"] for row in await sql.rows("SELECT job_id, read_at FROM job_signals")}
+    assert [after[row["job_id"]] for row in before] == [row["read_at"] for row in before]
+
+
+async def test_a_full_specialist_does_not_hold_up_the_other_jobs_of_its_lane(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    """All the first lines want the German model, which takes few; those behind them want the other one, which is idle."""
+    workers = await open_workers(
+        entry("german", cost=1e-9, params={"max_parallel_requests": 1}, router={"languages": ["de"]}),
+        entry("any", cost=1.0, params={"max_parallel_requests": 50}),
+        router={"policies": {"default": {"wait_usd_per_hour": 0.0}}},
+    )
+    lines = [new_job(model="auto", body=body(GERMAN)) for _ in range(100)]
+    lines += [new_job(model="auto", body=body(ENGLISH)) for _ in range(10)]
+    await steps.accept(*lines)
+    await workers.route()
+    routed = await chosen(sql)
+    assert routed["any"] == 10
+    assert routed["german"] <= 4
+
+
+async def test_decisions_under_load_are_the_same_when_taken_again(
+    open_workers: OpenWorkers, steps: Steps, database: Database
+) -> None:
+    catalog = [
+        entry(
+            "cheap", cost=1e-9, params={"max_parallel_requests": 5, "rpm": 600}, router={"quality": {"default": 0.6}}
+        ),
+        entry("dear", cost=1e-8, params={"max_parallel_requests": 20}, router={"quality": {"default": 0.9}}),
+    ]
+    policy: dict[str, Any] = {"quality_usd": 1e-6, "exploration": {"share": 0.2, "most_cost_factor": 20}}
+    workers = await open_workers(*catalog, router={"policies": {"default": policy}})
+    await steps.accept(*(new_job(model="auto", body=body(text)) for text in (GERMAN, ENGLISH) * 40))
+    for _round in range(3):
+        await workers.route()
+        await workers.call("cheap")
+        await workers.call("dear")
+    told = await history(workers, database)
+    assert len(told.recorded) >= 60
+    assert replayed(told) == []
+
+
+async def test_a_dead_letter_goes_only_to_a_model_that_the_words_allow(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    """The French one would be next, but the request is German: the job ends instead of waiting for a model that may not do it."""
+    workers = await open_workers(
+        entry("german", cost=1e-9, router={"languages": ["de"], "simulated": {"failure_rate": 1, "failure": "404"}}),
+        entry("french", router={"languages": ["fr"]}),
+        num_retries=0,
+    )
+    (job,) = await steps.accept(new_job(model="auto", body=body(GERMAN)))
+    await workers.route()
+    await workers.call("german")
+    await workers.settle_dead("german")
+    assert await sql.state(job.id) == "failed"

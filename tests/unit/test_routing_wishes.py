@@ -1,0 +1,238 @@
+"""What requests and policies say of models: preferences, rules, thresholds; and what would have to change where none is left."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from router_service.catalog.policies import RoutingPolicy
+from router_service.jobs.preferences import Preferences, Safety
+from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
+from router_service.routing.decision import Decision, Outlook, route
+from router_service.routing.insight import NOTHING, UNREAD, Estimate, Insight
+from router_service.routing.methods import Methods
+from router_service.signals.signals import Signals
+from tests.support.catalogs import catalog_of, entry
+
+SPEC = JobSpec(model=AUTO, tokens_in=1000, tokens_out=100)
+CATALOG = catalog_of(
+    entry("cheap", cost=1e-6, router={"quality": {"default": 0.5, "law": 0.9}, "trains_on_data": True}),
+    entry("safe", cost=2e-6, router={"safety": "high", "trains_on_data": False, "retention_days": 0}),
+    entry("dear", cost=9e-6, model="openai/gpt", router={"safety": "low", "retention_days": 30}),
+    entry("unpriced", cost=None),
+)
+
+
+def chosen(
+    catalog: Any = CATALOG,
+    *,
+    insight: Insight = NOTHING,
+    policy: RoutingPolicy | None = None,
+    methods: Methods | None = None,
+    spec: JobSpec = SPEC,
+    **wishes: Any,
+) -> Decision:
+    job = RoutableJob(id=UUID(int=7), epoch=0, spec=replace(spec, preferences=Preferences(**wishes)), tenant_id="acme")
+    return route(
+        job,
+        catalog=catalog,
+        counters={},
+        policy=policy or catalog.policy_of(job),
+        insight=insight,
+        methods=methods or Methods(),
+    )
+
+
+def said(**signals: Any) -> Insight:
+    return Insight(signals=Signals(**signals))
+
+
+def reasons(decision: Decision) -> dict[str, str | None]:
+    return {each.model: each.reason for each in decision.candidates}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "model"),
+    [
+        ({}, "cheap"),
+        ({"ignore": ("cheap",)}, "safe"),
+        ({"only": ("openai",)}, "dear"),
+        ({"only": ("dear", "safe")}, "safe"),
+        ({"order": ("dear", "safe")}, "dear"),
+        ({"order": ("dear",), "ignore": ("dear",)}, "cheap"),
+        ({"order": ("dear",), "ignore": ("dear",), "allow_fallbacks": False}, None),
+        ({"no_training": True}, "safe"),
+        ({"no_retention": True}, "safe"),
+        ({"safety": Safety.LOW}, "safe"),
+        ({"safety": Safety.MEDIUM, "ignore": ("safe",)}, None),
+        ({"max_input_cost": 1.5e-6, "ignore": ("cheap",)}, None),
+        ({"max_cost_usd": 0.0025}, "cheap"),
+        ({"max_cost_usd": 0.0005}, None),
+    ],
+)
+def test_a_request_narrows_the_choice(wishes: dict[str, Any], model: str | None) -> None:
+    assert chosen(**wishes).model_id == model
+
+
+def test_what_is_not_known_of_safety_use_of_data_and_price_is_not_eligible() -> None:
+    assert reasons(chosen(safety=Safety.LOW))["unpriced"] == "safety_unknown"
+    assert reasons(chosen(no_training=True)) | {"dear": "trains_on_data_unknown"} == reasons(chosen(no_training=True))
+    assert reasons(chosen(no_retention=True))["cheap"] == "retention_unknown"
+    assert reasons(chosen(max_output_cost=1.0))["unpriced"] == "price_unknown"
+
+
+def test_a_named_policy_is_taken_and_a_strategys_name_is_one() -> None:
+    catalog = catalog_of(
+        entry("a", cost=1e-6), entry("b"), router={"policies": {"mine": {"strategy": "fastest"}, "default": {}}}
+    )
+    job = RoutableJob(id=UUID(int=1), epoch=0, spec=SPEC)
+    for name, strategy in (("mine", "fastest"), ("least-busy", "least-busy"), (None, "cheapest-capable")):
+        wished = replace(job, spec=replace(SPEC, preferences=Preferences(policy=name)))
+        assert catalog.policy_of(wished).strategy == strategy
+
+
+SPECIALISTS = catalog_of(
+    entry("general", cost=5e-6),
+    entry("german", cost=1e-6, router={"languages": ["de"]}),
+    entry("lawyer", cost=2e-6, router={"domains": ["law"]}),
+)
+
+
+@pytest.mark.parametrize(
+    ("insight", "model"),
+    [
+        (said(language="de"), "german"),
+        (said(language="fr"), "general"),
+        (said(language="fr", domain="law"), "lawyer"),
+        (said(), "german"),
+        (UNREAD, "german"),
+    ],
+)
+def test_specialists_get_only_what_they_are_for(insight: Insight, model: str) -> None:
+    assert chosen(SPECIALISTS, insight=insight).model_id == model
+
+
+def test_a_specialist_of_a_domain_is_out_where_the_domain_is_not_known_but_not_before_the_request_was_read() -> None:
+    assert reasons(chosen(SPECIALISTS, insight=said(language="de")))["lawyer"] == "domain_unknown"
+    assert reasons(chosen(SPECIALISTS, insight=UNREAD))["lawyer"] is None
+
+
+def test_a_hint_goes_before_what_was_predicted() -> None:
+    assert chosen(SPECIALISTS, insight=said(language="de"), language="fr", domain="law").model_id == "lawyer"
+
+
+def test_a_floor_is_held_against_the_quality_of_the_jobs_kind() -> None:
+    spec = replace(SPEC, quality=0.8)
+    assert chosen(spec=spec, insight=said(domain="law")).model_id == "cheap"
+    assert reasons(chosen(spec=spec, insight=said(domain="physics")))["cheap"] == "quality"
+    assert chosen(spec=spec, insight=UNREAD).model_id == "cheap"
+    learned = Insight(estimates={"cheap": Estimate(level=0.95, quality=0.1)})
+    assert chosen(spec=spec, insight=learned).model_id == "cheap"
+
+
+RULED = {
+    "policies": {
+        "default": {
+            "rules": [
+                {"name": "law to the dear one", "when": {"domain": ["law"], "language": ["d*"]}, "only": ["dear"]},
+                {"name": "secrets stay", "when": {"flag": ["secret.*", "pii.*"]}, "only": ["safe"]},
+                {"name": "pictures", "when": {"modality": ["image"]}, "prefer": ["dear"]},
+                {"name": "ours", "when": {"tenant": ["acme"], "task": ["chat"]}, "avoid": ["cheap"]},
+            ]
+        }
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("signals", "features", "model"),
+    [
+        ({"domain": "law", "language": "de"}, (), "dear"),
+        ({"domain": "law", "language": "fr"}, (), "cheap"),
+        ({"domain": "law"}, (), "cheap"),
+        ({"flags": ("injection.override", "pii.email")}, (), "safe"),
+        ({"task": "chat"}, (), "safe"),
+        ({}, ("vision",), "dear"),
+    ],
+)
+def test_rules_say_which_models_where(signals: dict[str, Any], features: tuple[str, ...], model: str) -> None:
+    catalog = catalog_of(
+        *(
+            entry(name, cost=cost, info={"supports_vision": True})
+            for name, cost in (("cheap", 1e-6), ("safe", 2e-6), ("dear", 9e-6))
+        ),
+        router=RULED,
+    )
+    assert chosen(catalog, insight=said(**signals), spec=replace(SPEC, features=features)).model_id == model
+
+
+def test_a_rule_that_no_model_meets_is_named() -> None:
+    catalog = catalog_of(entry("cheap"), entry("safe"), entry("dear"), router=RULED)
+    decision = chosen(catalog, insight=said(domain="law", language="de"), ignore=("dear",))
+    assert decision.model_id is None
+    assert reasons(decision) == {"cheap": "rule", "safe": "rule", "dear": "ignored"}
+
+
+PAIR = catalog_of(entry("strong", cost=9e-6), entry("weak"), router={"pair": {"strong": "strong", "weak": "weak"}})
+
+
+@pytest.mark.parametrize(
+    ("threshold", "model"), [("0.2", "strong"), ("0.35", "strong"), ("0.37", "weak"), ("1", "weak")]
+)
+def test_a_threshold_in_the_models_name_chooses_between_two(threshold: str, model: str) -> None:
+    insight = Insight(estimates={"strong": Estimate(quality=0.9), "weak": Estimate(quality=0.6)})
+    assert chosen(PAIR, insight=insight, spec=replace(SPEC, model=f"router-{threshold}")).model_id == model
+
+
+def test_the_other_of_the_two_is_a_fallback_and_without_estimates_the_strong_one_is_taken() -> None:
+    spec = replace(SPEC, model="router-0.5")
+    assert chosen(PAIR, spec=spec).model_id == "strong"
+    assert chosen(PAIR, spec=replace(spec, excluded=("strong",))).model_id == "weak"
+    assert chosen(CATALOG, spec=spec).reason == "unknown_model"
+
+
+def test_a_threshold_name_is_reserved() -> None:
+    with pytest.raises(Exception, match="reserved"):
+        catalog_of(entry("router-0.5"))
+
+
+def test_where_none_is_left_the_least_that_would_have_to_change_is_told() -> None:
+    catalog = catalog_of(
+        entry("eu", router={"data_residency": {"inference": "eu", "storage": "eu"}, "quality": {"default": 0.4}}),
+        entry("us", router={"data_residency": {"inference": "us", "storage": "us"}, "quality": {"default": 0.9}}),
+        entry("us-bad", router={"data_residency": {"inference": "us", "storage": "us"}, "quality": {"default": 0.1}}),
+        entry("gone", router={"data_residency": {"inference": "eu", "storage": "eu"}, "quality": {"default": 0.9}}),
+    )
+    decision = chosen(catalog, spec=replace(SPEC, residency="eu", quality=0.8, excluded=("gone",)))
+    assert decision.outlook is Outlook.NEVER
+    assert [change.words for change in decision.changes] == [
+        "eu: a quality of at most 0.4",
+        "us: another residency (us)",
+    ]
+    assert decision.changes[0].as_json() == {"model": "eu", "change": [{"reason": "quality", "bound": 0.4}]}
+
+
+def test_a_plugin_that_is_missing_lets_no_model_through_and_is_named() -> None:
+    for policy in (
+        RoutingPolicy(strategy="acme:night"),
+        RoutingPolicy(constraints=("acme:night",)),
+        RoutingPolicy(terms=(("acme:night", 1.0),)),
+    ):
+        decision = chosen(policy=policy)
+        assert decision.model_id is None
+        assert set(reasons(decision).values()) == {"plugin_missing"}
+
+
+def test_plugins_add_constraints_scores_and_strategies() -> None:
+    methods = Methods(
+        strategies={
+            **Methods().strategies,
+            "acme:dearest": lambda prospects: [(-each.known_cost_usd,) for each in prospects],
+        },
+        terms={"acme:dislike": lambda each: float(each.model.id == "cheap")},
+    )
+    assert chosen(policy=RoutingPolicy(strategy="acme:dearest"), methods=methods).model_id == "unpriced"
+    assert chosen(policy=RoutingPolicy(terms=(("acme:dislike", 1.0),)), methods=methods).model_id == "safe"

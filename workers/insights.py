@@ -1,0 +1,86 @@
+"""What is known of jobs beyond their sizes: each request is read once, in bulk, off the API's path, and what it said is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from typing import TYPE_CHECKING
+
+from router_service.routing.calibration import curve_of, prior_cases, worth_usd
+from router_service.routing.insight import Insight
+from router_service.routing.reading import must_read
+from router_service.signals.extract import DEFAULT, extract
+from router_service.signals.hints import PREFIX
+from router_service.signals.request import Request
+from router_service.store import decisions, learned
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from router_service.catalog.models import Catalog
+    from router_service.catalog.policies import RoutingPolicy
+    from router_service.jobs.spec import RoutableJob
+    from router_service.routing.calibration import Curve
+    from router_service.signals.extract import Extractor
+    from router_service.signals.signals import Signals
+    from router_service.store.decisions import Unread
+    from router_service.store.session import Session
+
+KNOWN_FOR_S = 5.0  # what was learned is looked up so often
+
+
+class Insights:
+    """One for each process that routes. `extractors`: what reads requests, loaded once."""
+
+    def __init__(self, extractors: Sequence[Extractor] = DEFAULT) -> None:
+        self._extractors = tuple(extractors)
+        self._curves: Mapping[str, Curve] = {}
+        self._prior: Curve | None = None
+        self._catalog = ""
+        self._looked_at = -math.inf
+
+    async def of(self, session: Session, jobs: Sequence[RoutableJob], *, catalog: Catalog) -> dict[UUID, Insight]:
+        """For each job that has to be read what is known of it; in the caller's transaction. The others are left out."""
+        wanted = [job for job in jobs if must_read(job.spec, policy=catalog.policy_of(job), catalog=catalog)]
+        if not wanted:
+            return {}
+        await self._learn(session, catalog)
+        signals = await self._signals(session, wanted)
+        return {
+            job.id: Insight(signals=signals.get(job.id), worth_usd=self.worth_usd(job, catalog.policy_of(job)))
+            for job in wanted
+        }
+
+    def worth_usd(self, job: RoutableJob, policy: RoutingPolicy) -> float | None:
+        """What a right answer is worth for a job under a policy, as it was known when `of` was asked last."""
+        return worth_usd(policy, job.spec.preferences, self._curves, prior=self._prior)
+
+    async def _learn(self, session: Session, catalog: Catalog) -> None:
+        """Look up what was learned, after a while or where the catalog is another one."""
+        if self._catalog == catalog.hash and time.monotonic() - self._looked_at < KNOWN_FOR_S:
+            return
+        if self._catalog != catalog.hash:
+            self._catalog, self._prior = catalog.hash, curve_of(prior_cases(catalog))
+        self._curves, self._looked_at = await learned.curves(session), time.monotonic()
+
+    async def _signals(self, session: Session, wanted: Sequence[RoutableJob]) -> dict[UUID, Signals]:
+        known, unread = await decisions.load_signals(session, [job.id for job in wanted])
+        if unread:
+            by_id = {job.id: job for job in wanted}
+            read = await asyncio.to_thread(self._read, unread, by_id)
+            await decisions.store_signals(session, read)
+            known |= read
+        return known
+
+    def _read(self, unread: Sequence[Unread], by_id: Mapping[UUID, RoutableJob]) -> dict[UUID, Signals]:
+        requests = [_request(each, by_id[each.id]) for each in unread]
+        signals = extract(requests, extractors=self._extractors)
+        return {each.id: signal for each, signal in zip(unread, signals, strict=True)}
+
+
+def _request(each: Unread, job: RoutableJob) -> Request:
+    hints = {f"{PREFIX}{name}": str(value) for name, value in job.spec.preferences.hints.items()}
+    return Request.of(json.loads(each.body), tokens_in=job.spec.tokens_in, features=job.spec.features, metadata=hints)
