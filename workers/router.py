@@ -5,47 +5,38 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from router_service.capacity import room
-from router_service.capacity.limiter import SLOTS, Wish, reservation
-from router_service.capacity.scopes import names, scopes_of
+from router_service.capacity.limiter import SLOTS
 from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
 from router_service.jobs.spec import split_lane
 from router_service.routing import fairness
 from router_service.routing.constraints import BREAKER, DEADLINE
-from router_service.routing.decision import Outlook, route
-from router_service.routing.insight import NOTHING
+from router_service.routing.decision import Outlook
 from router_service.routing.methods import BUILT_IN
-from router_service.routing.snapshot import Snapshot
-from router_service.routing.strategies import share_of
 from router_service.store import decisions, dispatch
-from router_service.store.decisions import Routed
 from router_service.telemetry.logs import logger
 from router_service.tickets import CALL_TASK, Message, Ticket, model_queue
+from workers.placing import Placing, Round
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from router_service.capacity.limiter import Live
-    from router_service.catalog.models import Catalog, Model
-    from router_service.catalog.policies import RoutingPolicy
-    from router_service.jobs.spec import RoutableJob
     from router_service.routing.decision import Decision
-    from router_service.routing.insight import Insight
     from router_service.routing.methods import Methods
     from router_service.routing.policy import Counters
     from router_service.store.dispatch import Taken
     from router_service.store.session import Session
     from workers.insights import Insights
+    from workers.placing import Placed
     from workers.runtime import Runtime
 
 log = logger(__name__)
-SHADOW = "shadow"
 MOST_TAKEN = 500
 LEAST_TAKEN = 16
 JOBS_PER_TICKET = 32
@@ -53,17 +44,6 @@ MOST_PASSES = 100
 LEAST_WAIT_S = 0.005
 MOST_HOLD_S = 5.0
 HOMELESS_HOLD_S = 10.0
-PLACE_S = 15.0  # a ticket waits no longer in a worker
-FULL_WAIT_S = 1.0  # a guess: when a call of a full model may end
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
-    """A job with its decision and its place."""
-
-    taken: Taken
-    routed: Routed
-    wish: Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,42 +60,13 @@ class Pass:
     shut: bool = False
 
 
-@dataclass(slots=True, kw_only=True)
-class Round:
-    """What a pass knows while it places: the live counters, what was placed, and what of each model is full by now.
-
-    `snapshot` names the counters as they were last looked at; `known`: what is known of the jobs that had to be read.
-    """
-
-    catalog: Catalog
-    live: Mapping[str, Live]
-    counters: dict[str, Counters]
-    placed: list[Placed] = field(default_factory=list)
-    decided: dict[UUID, Routed] = field(default_factory=dict)
-    known: Mapping[UUID, Insight] = field(default_factory=dict)
-    snapshot: str = ""
-    shut: bool = False
-    _seen: dict[str, Snapshot] = field(default_factory=dict)
-
-    def see(self) -> None:
-        """Remember the counters as they are now: decisions are taken from these."""
-        snapshot = Snapshot(counters=dict(self.counters))
-        self.snapshot = snapshot.hash
-        self._seen[snapshot.hash] = snapshot
-
-    def used_snapshots(self) -> dict[str, Mapping[str, Any]]:
-        """By hash, those that a decision to be stored was taken from."""
-        used = {each.routed.snapshot for each in self.placed}
-        return {name: snapshot.as_json() for name, snapshot in self._seen.items() if name in used}
-
-
 class Router:
     """Looks for work when the doorbell rings, when a model is due to be free, and every tick."""
 
     def __init__(self, runtime: Runtime, insights: Insights, *, methods: Methods = BUILT_IN) -> None:
         self._runtime = runtime
         self._insights = insights
-        self._methods = methods
+        self._placing = Placing(runtime, insights, methods=methods)
         self._rung = asyncio.Event()
         self._wait_s = runtime.settings.tick_s
         self._held: dict[int, float] = {}
@@ -190,17 +141,17 @@ class Router:
                     return Pass()
                 now.known = await self._insights.of(session, [each.job for each in taken], catalog=catalog)
                 weights = {each.tenant_id: catalog.tenant(each.tenant_id).weight for each in taken}
-                waiting = await self._place(await self._in_order(taken, weights), now)
+                waiting = await self._placing.place(await self._in_order(taken, weights), now)
                 blocked_by = await self._sort(session, waiting, now)
                 await decisions.store_snapshots(session, now.used_snapshots())
                 routed = await dispatch.store_routed(session, [each.routed for each in now.placed])
                 failpoint("router.before_commit")
         except BaseException:
-            await self._leave(now.placed)
+            await self._placing.leave(now.placed)
             raise
         failpoint("router.after_commit")
         epochs = dict(routed)
-        await self._leave([each for each in now.placed if each.taken.job.id not in epochs])
+        await self._placing.leave([each for each in now.placed if each.taken.job.id not in epochs])
         placed = [each for each in now.placed if each.taken.job.id in epochs]
         await self._send(placed, epochs)
         await self._charge(placed, weights)
@@ -216,75 +167,6 @@ class Router:
             await self._runtime.fair.charge(fairness.charges([each.taken for each in placed], weights))
         except UnavailableError as error:
             log.info("what tenants were served is not counted; fairness starts anew", error=str(error))
-
-    async def _place(self, taken: Sequence[Taken], now: Round) -> list[Taken]:
-        """Decide and take places, twice: what found its model full is decided anew, knowing that. Those that were not placed."""
-        waiting = list(taken)
-        for _round in range(2):
-            by_model: dict[str, list[tuple[Taken, Routed]]] = {}
-            now.see()
-            for each in waiting:
-                routed = self._decide(each.job, now)
-                decision = routed.decision
-                now.decided[each.job.id] = routed
-                if decision.model_id is not None and _may_try(now.counters[decision.model_id], urgent=each.interactive):
-                    by_model.setdefault(decision.model_id, []).append((each, routed))
-            for model_id, choices in by_model.items():
-                await self._place_at(now.catalog.by_id[model_id], choices, now)
-                if now.shut:
-                    return []
-            placed = {each.taken.job.id for each in now.placed}
-            waiting = [each for each in waiting if each.job.id not in placed]
-            if not waiting or not by_model:
-                break
-        return waiting
-
-    def _decide(self, job: RoutableJob, now: Round) -> Routed:
-        insight, shadow = now.known.get(job.id, NOTHING), now.catalog.shadow
-        decision = self._route(job, now, policy=now.catalog.policy_of(job), insight=insight)
-        beside = None
-        if shadow is not None and share_of(job.id, SHADOW) <= shadow.share:
-            worth_usd = self._insights.worth_usd(job, shadow.policy)
-            beside = self._route(job, now, policy=shadow.policy, insight=replace(insight, worth_usd=worth_usd))
-        return Routed(job=job, decision=decision, insight=insight, snapshot=now.snapshot, shadow=beside)
-
-    def _route(self, job: RoutableJob, now: Round, *, policy: RoutingPolicy, insight: Insight) -> Decision:
-        return route(
-            job, catalog=now.catalog, counters=now.counters, policy=policy, insight=insight, methods=self._methods
-        )
-
-    async def _place_at(self, model: Model, choices: Sequence[tuple[Taken, Routed]], now: Round) -> None:
-        wishes = [self._wish(model, taken, now.catalog) for taken, _routed in choices]
-        most = {scope.name: room.most_of(scope) for wish in wishes for scope in wish.scopes}
-        most[wishes[0].scopes[0].name] = room.most(model.limits, now.live[model.id])
-        taken_places = await self._runtime.limiter.place(wishes, most=most, lease_s=PLACE_S)
-        if taken_places is None:
-            now.shut = True
-            return
-        now.placed += [
-            Placed(taken=taken, routed=routed, wish=wish)
-            for (taken, routed), wish, got in zip(choices, wishes, taken_places, strict=True)
-            if got
-        ]
-        counters = now.counters[model.id]
-        left = max(0, counters.room - sum(taken_places))
-        if not all(taken_places):  # full, or as good as full for these tenants
-            left = 0
-        held_by = counters.held_by if left else counters.held_by or SLOTS
-        now.counters[model.id] = replace(counters, room=left, wait_s=max(counters.wait_s, FULL_WAIT_S), held_by=held_by)
-
-    def _wish(self, model: Model, taken: Taken, catalog: Catalog) -> Wish:
-        return Wish(
-            reservation=reservation(taken.job.id.hex, taken.job.epoch + 1),
-            scopes=scopes_of(
-                model,
-                catalog=catalog,
-                tenant_id=taken.tenant_id,
-                batch_id=taken.batch_id,
-                batch_slots=taken.batch_slots,
-            ),
-            urgent=taken.interactive,
-        )
 
     async def _sort(self, session: Session, waiting: Sequence[Taken], now: Round) -> dict[int, float]:
         """What becomes of jobs without a place: too late, no model for them, or blocked with their lane, until when."""
@@ -313,15 +195,6 @@ class Router:
             await dispatch.move_lanes(session, apart)
         return blocked
 
-    async def _leave(self, placed: Sequence[Placed]) -> None:
-        """Give up places whose jobs were not routed. Where that fails they expire by themselves."""
-        for each in placed:
-            try:
-                await self._runtime.limiter.leave(names(each.wish.scopes), [each.wish.reservation])
-            except UnavailableError as error:
-                log.warning("places are left to expire", count=len(placed), error=str(error))
-                return
-
     async def _send(self, placed: Sequence[Placed], epochs: Mapping[UUID, int]) -> None:
         """Publish after the COMMIT. A message that was lost is noticed by the janitor."""
         messages = list(_messages(placed, epochs))
@@ -332,12 +205,6 @@ class Router:
             failpoint("router.after_publish")
         except UnavailableError as error:
             log.warning("tickets may be lost; the janitor will issue them anew", count=len(placed), error=str(error))
-
-
-def _may_try(counters: Counters, *, urgent: bool) -> bool:
-    """An urgent job may go where the queue is full, but not where nothing starts."""
-    is_stopped = counters.paused_s > 0 or counters.broken_s > 0
-    return counters.room > 0 or (urgent and not is_stopped and counters.wait_s <= room.FAR_S)
 
 
 def _lane_apart(each: Taken, decision: Decision, now: Round) -> int | None:

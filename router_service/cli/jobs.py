@@ -10,6 +10,8 @@ from router_service.cli import output
 from router_service.cli.client import Json
 from router_service.cli.session import JsonFlag, connect
 
+SIGNALS = ("language", "task", "domain", "difficulty", "tokens_out", "flags", "modalities")
+
 
 def explain(
     context: typer.Context,
@@ -35,17 +37,55 @@ def explain(
 
 def _print_decision(decision: Json) -> None:
     _print_candidates(decision, head=f"Decision {decision['epoch']}, {stamp(decision['decided_at'])}")
+    for line in (_seen_in(decision.get("inputs") or {}), _margin(decision)):
+        if line:
+            output.tell(line)
+
+
+def _seen_in(inputs: Json) -> str | None:
+    """What was seen in the request, and what the caller asked for, in one line."""
+    spec, signals = inputs.get("spec") or {}, inputs.get("signals") or {}
+    said = {name: spec[name] for name in ("residency", "quality", "features") if spec.get(name)}
+    said |= {name: signals[name] for name in SIGNALS if signals.get(name)} | (inputs.get("preferences") or {})
+    words = [f"{name} {_plain(value)}" for name, value in said.items()]
+    return output.safe_line(f"seen: {', '.join(words)}") if words else None
+
+
+def _margin(decision: Json) -> str | None:
+    """How far the next best was behind the winner, where both are of the same rank."""
+    chosen = next((each for each in decision["candidates"] if each["model"] == decision["model"]), None)
+    if chosen is None or chosen.get("score") is None:
+        return None
+    others = [
+        each
+        for each in decision["candidates"]
+        if each["eligible"] and each["model"] != chosen["model"] and each["rank"] == chosen["rank"]
+    ]
+    if not others:
+        return None
+    second = min(others, key=lambda each: each["score"])
+    return f"margin: {second['score'] - chosen['score']:.3g} over {output.safe_line(second['model'])}"
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _print_outlook(outlook: Json) -> None:
     """For what a queued job waits: a model that is busy (its wait), or one that may take it at all."""
     output.out_console().print()
     _print_candidates(outlook, head="It waits. Decided now")
+    for change in outlook.get("changes") or ():
+        needed = " and ".join(
+            f"{each['reason']}" + ("" if each["bound"] is None else f" {output.as_json(each['bound'])}")
+            for each in change["change"]
+        )
+        output.tell(output.safe_line(f"{change['model']} could do it but for: {needed}"))
 
 
 def _print_candidates(decision: Json, *, head: str) -> None:
     output.print_table(
-        ("", "candidate", "#cost", "#wait s", "#quality", "#score", "why not"),
+        ("", "candidate", "#cost", "#wait s", "#call s", "#quality", "#score", "why not"),
         [_candidate_row(candidate, chosen=decision["model"]) for candidate in decision["candidates"]],
         title=output.safe_line(
             f"{head}: {decision['model'] or 'no model'}, {decision['reason']}  "
@@ -65,6 +105,7 @@ def _candidate_row(candidate: Json, *, chosen: str | None) -> tuple[object, ...]
         candidate["model"],
         output.usd(candidate.get("cost_usd")),
         _number(candidate.get("wait_s")),
+        _number(candidate.get("latency_s")),
         _number(candidate.get("quality")),
         _number(candidate.get("score")),
         refused,

@@ -123,3 +123,17 @@ async def test_a_dead_letter_goes_only_to_a_model_that_the_words_allow(
     await workers.call("german")
     await workers.settle_dead("german")
     assert await sql.state(job.id) == "failed"
+
+
+async def test_what_a_pass_has_placed_already_counts_for_the_least_busy(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    roomy = {"max_parallel_requests": 200}
+    workers = await open_workers(
+        entry("one", params=roomy), entry("other", params=roomy), routing_strategy="least-busy"
+    )
+    await steps.accept(*(new_job(model="auto") for _ in range(128)))
+    await workers.route()
+    routed = await chosen(sql)
+    assert set(routed) == {"one", "other"}
+    assert abs(routed["one"] - routed["other"]) <= 16
