@@ -26,6 +26,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/files": {"files": {"file": b"{}\n"}, "data": {"purpose": "batch"}},
     "/v1/batches": {"json": {"input_file_id": "file-x", "endpoint": "/v1/chat/completions"}},
     "/v1/jobs": {"json": {"input": {"messages": [{"role": "user", "content": "x"}]}}},
+    "/v1/jobs/{job_id}/feedback": {"json": {"score": 1}},
     "/v1/dead-letters/replay": {"json": {"all": True}},
     "/v1/dead-letters/discard": {"json": {"all": True}},
 }
@@ -129,7 +130,10 @@ async def test_a_foreign_id_looks_exactly_like_a_random_one_on_every_route(
                 continue
             mine = owned[name]
             random = mine[: -len(uuid4().hex)] + uuid4().hex
-            answers = [await other.request(method, path.replace(f"{{{name}}}", each)) for each in (mine, random)]
+            answers = [
+                await other.request(method, path.replace(f"{{{name}}}", each), **BODIES.get(path, {}))
+                for each in (mine, random)
+            ]
             shown = [(each.status_code, each.text.replace(mine, "ID").replace(random, "ID")) for each in answers]
             assert shown[0] == shown[1], (method, path)
             assert shown[0][0] == 404, (method, path)
