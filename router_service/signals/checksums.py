@@ -5,6 +5,7 @@ All take text of the form that the number has (digits alone unless said) and ans
 
 from __future__ import annotations
 
+import re
 from itertools import cycle
 
 # Lengths of IBANs by country, from the registry of ISO 13616 (SWIFT).
@@ -17,6 +18,8 @@ IBAN_LENGTHS = {
     "SM": 27, "TN": 24, "TR": 26, "UA": 29, "XK": 20,
 }  # fmt: skip
 CARD_LENGTHS = range(13, 20)
+_PENSION_WEIGHTS = (2, 1, 2, 5, 7, 1, 2, 1, 2, 1, 2, 1)
+_VERHOEFF_MOVES = (1, 5, 7, 6, 2, 8, 3, 0, 9, 4)
 
 # What a character counts for at an odd place of a codice fiscale: of the digits and the letters A to J, then of K to Z.
 _CF_ODD_LOW = (1, 0, 5, 7, 9, 13, 15, 17, 19, 21)
@@ -48,7 +51,7 @@ def is_iban(text: str) -> bool:
 
 def is_us_ssn(text: str) -> bool:
     """Social Security number, written 3-2-4: the ranges that were never given out."""
-    area, group, serial = text.split("-")
+    area, group, serial = re.split("[- ]", text)
     return area not in {"000", "666"} and area < "900" and group != "00" and serial != "0000"
 
 
@@ -60,6 +63,31 @@ def is_german_tax_id(digits: str) -> bool:
     for digit in digits[:10]:
         product = 2 * ((int(digit) + product) % 10 or 10) % 11
     return (11 - product) % 10 == int(digits[10])
+
+
+def is_german_pension_number(text: str) -> bool:
+    """Versicherungsnummer (VKVV, section 2): area, date of birth, a letter, serial, check; weighted digits modulo 10."""
+    compact = text.replace(" ", "")
+    digits = f"{compact[:8]}{ord(compact[8]) - ord('A') + 1:02}{compact[9:11]}"
+    weighted = [int(digit) * weight for digit, weight in zip(digits, _PENSION_WEIGHTS, strict=True)]
+    return sum(value // 10 + value % 10 for value in weighted) % 10 == int(compact[11])
+
+
+def is_aadhaar(text: str) -> bool:
+    """12 digits, the check of J. Verhoeff, "Error detecting decimal codes" (1969): moves in the dihedral group of order 10."""
+    state = 0
+    for place, digit in enumerate(reversed(text.replace(" ", ""))):
+        moved = int(digit)
+        for _time in range(place % 8):
+            moved = _VERHOEFF_MOVES[moved]
+        state = _in_dihedral_group(state, moved)
+    return state == 0
+
+
+def _in_dihedral_group(left: int, right: int) -> int:
+    """The product of two of its elements: 0 to 4 are rotations, 5 to 9 reflections."""
+    turned = left + right if left < 5 else left - right
+    return turned % 5 + (0 if (left < 5) == (right < 5) else 5)
 
 
 def is_spanish_id(text: str) -> bool:

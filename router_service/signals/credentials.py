@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from router_service.signals.windows import MOST_PLACES, Windows
+from router_service.signals.windows import MOST_PLACES, Windows, sought
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 PRIVATE_KEY, AWS, TOKEN = "secret.private_key", "secret.aws", "secret.token"  # names of flags
 PASSWORD, URL = "secret.password", "secret.url"  # names of flags
 NAME_WINDOW = 160  # bytes from the name of a secret on, within which its value stands
-LEAST_KINDS = 3  # kinds of characters (lower, upper, digit, other) in what is taken for a password without quotes
+LEAST_LENGTH = 6  # of what is taken for a password
 
-# (flag, beginnings, what has to follow from there)
+# (flag, beginnings, what has to stand from there on)
 _FORMS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
     (PRIVATE_KEY, ("-----BEGIN ",), re.compile(r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")),
     (AWS, ("AKIA", "ASIA"), re.compile(r"(?:AKIA|ASIA)[A-Z2-7]{16}(?![A-Za-z0-9])")),
@@ -39,16 +39,18 @@ _FORMS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
     (TOKEN, ("SG.",), re.compile(r"SG\.[A-Za-z0-9_-]{20,24}\.[A-Za-z0-9_-]{40}")),
     (TOKEN, ("eyJ",), re.compile(r"eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10,8000}\.")),
     (TOKEN, ("AccountKey=",), re.compile(r"AccountKey=[A-Za-z0-9+/]{80}")),
+    (TOKEN, ("Bearer ",), re.compile(r"Bearer (?=[A-Za-z_-]{0,40}[0-9])[A-Za-z0-9._~+/-]{20}")),
     (URL, ("://",), re.compile(r"://[^\s/@:]{1,100}:[^\s/@:]{3,100}@[\w.-]{3}")),
 )
-# How names of secrets end or begin, in lower case. Other letters than a to z are left out, so that their case does not matter.
+# How names of secrets begin, in lower case; a first letter other than a to z is left out, since it may be a capital.
 _SECRET_NAMES = (
-    *("passw", "passphrase", "kennwort", "contrase", "mot de passe", "senha", "wachtwoord", "hasło", "ароль"),
-    *("secret", "api_key", "apikey", "api-key", "access_key", "auth_token", "密码", "パスワード"),
+    *("passw", "passphrase", "pwd", "kennwort", "contrase", "mot de passe", "senha", "wachtwoord", "hasło", "ароль"),
+    *("secret", "api_key", "apikey", "api-key", "api key", "access_key", "auth_token", "密码", "パスワード"),
 )
 _PLAIN_FORMS = tuple(each for each in _FORMS if "_" not in each[1][0])
-_PLAIN_NAMES = tuple(each for each in _SECRET_NAMES if "_" not in each)
-_ASSIGNED = re.compile(r"[\w -]{2,30}?[\"']? {0,2}(?::=|=>|[:=：]| is | ist | est | es ) {0,2}([\"'`]?)(\S{6,80})")
+_PLAIN_NAMES = sought([each for each in _SECRET_NAMES if "_" not in each])
+_ALL_NAMES = sought(_SECRET_NAMES)
+_ASSIGNED = re.compile(r"[\w -]{2,30}?[\"']? {0,2}(:=|=>|[:=：]| is | ist | est | es ) {0,2}([\"'`]?)(\S{6,80})")
 _PLACEHOLDER = re.compile(
     r"^[<{$%*.\[(]|x{4,}|\*{3,}|example|placeholder|changeme|your|environ|getenv|None|null|true|false", re.IGNORECASE
 )
@@ -90,16 +92,19 @@ def _stands(text: str, beginning: str, form: re.Pattern[str]) -> bool:
 
 def _assigns_password(text: str) -> bool:
     """A name such as `password`, a sign that gives it a value, and a value that is neither a word nor a placeholder."""
-    names = _SECRET_NAMES if "_" in text else _PLAIN_NAMES
+    names = _ALL_NAMES if "_" in text else _PLAIN_NAMES
     assigned = (_ASSIGNED.match(window) for window in Windows(text).around(names, width=NAME_WINDOW))
-    return any(match and _is_secret_value(match[2].strip("\"'`,;."), quoted=bool(match[1])) for match in assigned)
+    return any(
+        match and _is_secret_value(match[3].strip("\"'`,;."), told=match[1].startswith(" ")) for match in assigned
+    )
 
 
-def _is_secret_value(value: str, *, quoted: bool) -> bool:
-    if len(value) < 6 or "://" in value or _PLACEHOLDER.search(value) or "(" in value:
+def _is_secret_value(value: str, *, told: bool) -> bool:
+    """It has digits and something else; where a sentence tells it, rather than a sign, three kinds of characters."""
+    if len(value) < LEAST_LENGTH or "://" in value or "(" in value or _PLACEHOLDER.search(value):
         return False
     kinds = {
         "lower" if each.islower() else "upper" if each.isupper() else "digit" if each.isdigit() else "other"
         for each in value
     }
-    return len(kinds) >= (2 if quoted else LEAST_KINDS) and "digit" in kinds
+    return "digit" in kinds and len(kinds) >= (3 if told else 2)

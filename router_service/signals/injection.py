@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from router_service.signals.windows import Windows
+from router_service.signals.windows import Windows, sought
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,19 +22,19 @@ WINDOW = 120  # bytes after a verb within which its object has to stand
 
 # Beginnings of words, all in lower case. Those of one line are of one or two languages.
 _OVERRIDE_VERBS = (
-    *("ignor", "disregard", "forget ", "override", "bypass", "vergiss", "missachte"),
+    *("ignor", "disregard", "forget ", "override", "bypass", "not follow", "n't follow", "vergiss", "missachte"),
     *("oublie", "olvida", "haz caso omiso", "dimentica", "esqueça", "desconsider"),
     *("negeer", "vergeet", "zignoruj", "zapomnij", "pomiń", "абудь"),
     *("гнорир", "忽略", "无视", "忘记", "忘れ", "無視", "무시"),
 )
 _EARLIER = (
-    *("previous", "prior", "above", "earlier", "preceding", "foregoing", "system", "all of your", "all your"),
+    *("previous", "prior", "above", "earlier", "preceding", "foregoing", "system", "your ", "everything you"),
     *("vorherig", "bisherig", "obig", "früher", "vorangegangen", "précédent", "antérieur", "ci-dessus"),
     *("anterior", "previa", "precedent", "acima", "vorige", "eerdere", "voorgaande", "bovenstaande"),
     *("poprzedni", "wcześniejsz", "powyższ", "предыдущ", "прежн", "вышеуказан"),
 )
 _ORDERS = (
-    *("instruction", "prompt", "rule", "guideline", "direction", "command", "message"),
+    *("instruction", "prompt", "rule", "guideline", "direction", "command", "message", "were told"),
     *("anweisung", "anleitung", "regel", "vorgabe", "consigne", "règle", "instruccion", "regla"),
     *("istruzion", "regol", "instruç", "regra", "instructie", "polece", "instrukcj", "zasad"),
     *("инструкц", "указани", "правил"),
@@ -99,7 +99,9 @@ _HELD = (
     *("prompt système", "prompt del sistema", "prompt de sistema", "prompt do sistema", "prompt di sistema"),
     *("systeemprompt", "prompt systemowy", "системный промпт", "промпт", "api key", "api-key"),
 )
-_HELD_WORDS = (
+_WIDE_HELD = ("系统提示", "系统指令", "系統提示", "システムプロンプト", "システム指示", "시스템 프롬프트")
+# What all of these have a part of.
+_HELD_PARTS = (
     "prompt",
     "system",
     "hidden",
@@ -113,7 +115,6 @@ _HELD_WORDS = (
     "システム",
     "시스템",
 )
-_WIDE_HELD = ("系统提示", "系统指令", "系統提示", "システムプロンプト", "システム指示", "시스템 프롬프트")
 
 
 def _any_of(words: Sequence[str]) -> str:
@@ -121,15 +122,15 @@ def _any_of(words: Sequence[str]) -> str:
 
 
 _OVERRIDES = re.compile(
-    rf"(?:{_any_of(_EARLIER)}).{{0,40}}?(?:{_any_of(_ORDERS)})|(?:{_any_of(_ORDERS)}).{{0,30}}?(?:{_any_of(_EARLIER)})"
+    rf"(?:{_any_of(_EARLIER)}).{{0,40}}?(?:{_any_of(_ORDERS)})|(?:{_any_of(_ORDERS)}).{{0,4}}?(?:{_any_of(_EARLIER)})"
 )
 _WIDE_OVERRIDES = re.compile(rf"(?:{_any_of(_WIDE_EARLIER)}).{{0,8}}?(?:{_any_of(_WIDE_ORDERS)})")
 _REVEALS = re.compile(rf"\b(?:{_any_of(_OWN)}) (?:\w{{1,12}} ){{0,2}}?(?:{_any_of(_HELD)})|{_any_of(_WIDE_HELD)}")
 _IMAGE_LEAK = re.compile(r"!\[[^\]\n]{0,100}\]\(https?://[^\s)]{1,200}\?[^\s)=]{1,60}=(?:\{|\[|<|%7B|\$)")
-_HIDDEN = (
-    b"\xf3\xa0\x80",
-    b"\xf3\xa0\x81",
-)  # how tag characters begin in UTF-8, U+E0000 to U+E007F: no font shows them
+# How tag characters begin in UTF-8, U+E0000 to U+E007F: no font shows them.
+_HIDDEN = (b"\xf3\xa0\x80", b"\xf3\xa0\x81")
+
+_SOUGHT_VERBS, _SOUGHT_ORDERS, _SOUGHT_PARTS = sought(_OVERRIDE_VERBS), sought(_WIDE_ORDERS), sought(_HELD_PARTS)
 
 
 class Injections:
@@ -156,20 +157,20 @@ def injections(text: str) -> set[str]:
 
 
 def _overrides(places: Windows) -> bool:
-    return any(_OVERRIDES.search(window.lower()) for window in places.around(_OVERRIDE_VERBS, width=WINDOW))
+    return any(_OVERRIDES.search(window.lower()) for window in places.around(_SOUGHT_VERBS, width=WINDOW))
 
 
 def _overrides_wide(places: Windows) -> bool:
     """Chinese, Japanese, Korean: there the noun may stand before the verb."""
     return not places.is_ascii and any(
         _WIDE_OVERRIDES.search(window) is not None and any(verb in window for verb in _OVERRIDE_VERBS)
-        for window in places.around(_WIDE_ORDERS, width=WINDOW, before=WINDOW // 2)
+        for window in places.around(_SOUGHT_ORDERS, width=WINDOW, before=WINDOW // 2)
     )
 
 
 def _reveals(places: Windows) -> bool:
     return any(
         _REVEALS.search(around) is not None
-        for window in places.around(_HELD_WORDS, width=WINDOW, before=WINDOW)
+        for window in places.around(_SOUGHT_PARTS, width=WINDOW, before=WINDOW)
         if any(verb in (around := window.lower()) for verb in _REVEAL_VERBS)
     )

@@ -27,6 +27,7 @@ MOST_SAMPLED = 120  # characters that the model sees: its time grows with them, 
 LEAST_LETTERS = 8
 WIDE_AS_LETTERS = 3  # a character of Chinese, Japanese or Korean says as much as three letters
 SURE, LEAST_SURE = 60, 0.5  # from so many letters on the least confidence is enough,
+DOUBTFUL = 0.9  # material that seems to be in another language than its instruction is looked at together with it
 SHORT_LEAST_SURE = 0.7  # below it must be higher
 
 Answer: TypeAlias = tuple[str | None, float | None]  # an ISO 639 tag and the model's probability, or (None, None)
@@ -54,13 +55,17 @@ class Language:
 
 def _read(request: Request, instructions: dict[str, Answer]) -> Mapping[str, JSON]:
     language, confidence = detect(request.material)
-    if request.asked == request.material:
-        return {"language": language, "language_confidence": confidence, "instruction_language": language}
-    if request.asked not in instructions:
-        instructions[request.asked] = detect(request.asked)
-    asked, asked_confidence = instructions[request.asked]
-    if language is None:  # material without words, such as a table: what was asked is all there is
-        language, confidence = asked, asked_confidence
+    asked = language
+    if request.asked != request.material:
+        if request.asked not in instructions:
+            instructions[request.asked] = detect(request.asked)
+        asked, asked_confidence = instructions[request.asked]
+        if confidence is None:  # material without words, such as a table: what was asked is all there is
+            language, confidence = asked, asked_confidence
+        elif (
+            asked not in (language, None) and confidence < DOUBTFUL
+        ):  # or a few words, such as the choices of a question
+            language, confidence = detect(f"{request.asked} {request.material}"[:MOST_CLEANED])
     return {"language": language, "language_confidence": confidence, "instruction_language": asked}
 
 

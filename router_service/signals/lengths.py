@@ -1,7 +1,7 @@
 """How long an answer will be: by what the request says of it, else by its task and the length of the material.
 
-Tokens are those of a byte-pair encoding for English. Shares and bounds by task are of common requests to chat models, see
-docs/decisions/0016-signals.md; a length that is asked for in words, sentences or paragraphs is taken at its word.
+Tokens are those of a byte-pair encoding for English. A length that is asked for in words, sentences or paragraphs is taken at its
+word; see docs/decisions/0016-signals.md for where the habits by task come from.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ HABITS: Mapping[Task, Habit] = {
     Task.QUESTION: Habit(share=0.2, least=120, most=400),
     Task.CHAT: Habit(share=0.1, least=80, most=300),
 }
+# Of these the text itself stands in the fields of a schema.
+WORDY = frozenset({Task.SUMMARIZE, Task.TRANSLATE, Task.REWRITE, Task.WRITE, Task.CODE, Task.MATH})
 
 
 class Lengths:
@@ -75,19 +77,31 @@ def expected_tokens_out(request: Request, *, cues: dict[str, Task | None], sizes
 
 
 def _of_one_choice(request: Request, cues: dict[str, Task | None], sizes: dict[str, int | None]) -> int | None:
-    if Feature.JSON_SCHEMA in request.features:
-        return _tokens_of_schema(request.body)
+    stated = _stated(request, sizes)
+    schema = _tokens_of_schema(request.body) if Feature.JSON_SCHEMA in request.features else None
+    if stated is not None:
+        return stated + (schema or 0)
+    hint = request.hints.get(TASK)
+    task = Task(hint) if hint else task_of(request, cues)
+    if task is None:
+        return schema
+    usual = _usual(HABITS[task], request.material)
+    if schema is None:
+        return usual
+    return schema + usual if task in WORDY else schema
+
+
+def _stated(request: Request, sizes: dict[str, int | None]) -> int | None:
     for asked in (request.asked, request.system[:MOST_SYSTEM]):
         if asked not in sizes:
             sizes[asked] = stated_length(asked)
         if sizes[asked] is not None:
             return sizes[asked]
-    hint = request.hints.get(TASK)
-    task = Task(hint) if hint else task_of(request, cues)
-    if task is None:
-        return None
-    habit = HABITS[task]
-    expected = max(habit.least, round(habit.share * estimate_tokens(request.material)))
+    return None
+
+
+def _usual(habit: Habit, material: str) -> int:
+    expected = max(habit.least, round(habit.share * estimate_tokens(material)))
     return expected if habit.most is None else min(expected, habit.most)
 
 

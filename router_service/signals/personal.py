@@ -42,26 +42,29 @@ class Number:
     is_bare: bool = False
 
 
-_EMAIL = re.compile(r"@(?<=[\w%+-]@)(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}\b")
+# Letters are those of ASCII: in Chinese and Japanese a number stands right beside other ones.
+_EMAIL = re.compile(r"@(?<=[A-Za-z0-9_%+-]@)(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])")
 _REGION = re.compile(r"[0-9](?:[^0-9\n]{0,10}[0-9]){5,400}+")
-_IBAN = re.compile(r"\b[A-Z]{2}[0-9]{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}\b")
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2} ?(?:[A-Z0-9]{4} ?){2,7}[A-Z0-9]{0,4}(?![A-Za-z0-9])")
 _CARD = re.compile(
-    r"(?<![\w.])(?:[0-9]{4}([ -]?)[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}|[0-9]{4}([ -]?)[0-9]{6}\2[0-9]{5})(?!\w)"
+    r"(?<![A-Za-z0-9_.])(?:[0-9]{4}([ -]?)[0-9]{4}\1[0-9]{4}\1[0-9]{1,7}|[0-9]{4}([ -]?)[0-9]{6}\2[0-9]{5})(?![A-Za-z0-9_])"
 )
 _PHONE = re.compile(
-    r"(?<![\w.,])(?:\+[0-9](?:[ ()./\u00a0\u2010-\u2015-]{0,2}[0-9]){7,14}|00[1-9](?:[ ()./-]{0,2}[0-9]){8,13}"  # international
+    r"(?<![A-Za-z0-9_.,/])(?:"
+    r"\+[0-9](?:[ ()./\u00a0\u2010-\u2015-]{0,2}[0-9]){7,14}|00[1-9](?:[ ()./-]{0,2}[0-9]){8,13}"  # international
     r"|\([0-9]{2,5}\) ?[0-9](?:[ -]?[0-9]){5,8}|[0-9]{3}[-.][0-9]{3}[-.][0-9]{4}"  # area code in brackets; North America
     r"|0[1-9](?:[ .][0-9]{2}){4}|0[0-9]{2,4}[-/] ?[0-9](?:[ -]?[0-9]){5,8}"  # France; Germany, Japan, Korea
-    r"|1[3-9][0-9][ -]?[0-9]{4}[ -]?[0-9]{4})(?![\w-])"  # China
+    r"|1[3-9][0-9][ -]?[0-9]{4}[ -]?[0-9]{4})(?![A-Za-z0-9_-])"  # China
 )
-_DIGITS = re.compile(r"(?<![\w.,])[0-9](?:[ ()./-]{0,2}[0-9]){6,14}(?![\w-])")
+_DIGITS = re.compile(r"(?<![A-Za-z0-9_.,])[0-9](?:[ ()./-]{0,2}[0-9]){6,14}(?![A-Za-z0-9_-])")
 _PHONE_WORD = re.compile(
     r"phone|\btel|mobil|handy\b|\bcall\b|\bcell|\bfax|telef|téléph|\bruf|anruf|appel|portable|llam|móvil|chiam|cellulare|ligue|"
     r"\bbel\b|zadzwoń|komórk|тел|звон|电话|電話|手机|手機|携帯|致电|전화|whatsapp",
     re.IGNORECASE,
 )
 _ID_WORD = re.compile(
-    r"steuer|\bid\b|idnr|\btin\b|\btax|bsn|burgerservice|sofi|pesel|social sec|ssn|personal|identi|身份",
+    r"steuer|\bid\b|idnr|\btin\b|\btax|bsn|burgerservice|sofi|pesel|social sec|ssn|cpf|sozialv|rentenv|svnr|aadhaar|आधार|"
+    r"personal|identi|身份",
     re.IGNORECASE,
 )
 
@@ -72,12 +75,11 @@ def personal_data(text: str) -> set[str]:
     for region in _REGION.finditer(text):
         start, end = region.span()
         beside = text[max(start - BESIDE, 0) : end + BESIDE]
-        before = text[max(start - CONTEXT, 0) : start]
-        found |= _numbers(beside, before)
+        found |= _numbers(beside, context=text[max(start - CONTEXT, 0) : start] + text[end : end + CONTEXT // 2])
     return found
 
 
-def _numbers(beside: str, before: str) -> set[str]:
+def _numbers(beside: str, *, context: str) -> set[str]:
     found = set[str]()
     for match in _IBAN.finditer(beside):
         if _is_iban(match[0]):
@@ -85,9 +87,9 @@ def _numbers(beside: str, before: str) -> set[str]:
             beside = beside.replace(match[0], " ")  # its digits are no card
     if any(checksums.is_card(_digits(match[0])) for match in _CARD.finditer(beside)):
         found.add(CARD)
-    if any(_is_number(number, match, before) for number in _NUMBERS for match in number.form.finditer(beside)):
+    if any(_is_number(number, match, context) for number in _NUMBERS for match in number.form.finditer(beside)):
         found.add(NATIONAL_ID)
-    elif _PHONE.search(beside) or (_DIGITS.search(beside) and _PHONE_WORD.search(before)):
+    elif _PHONE.search(beside) or (_DIGITS.search(beside) and _PHONE_WORD.search(context)):
         found.add(PHONE)
     return found
 
@@ -98,9 +100,9 @@ def _is_iban(text: str) -> bool:
     return checksums.is_iban(compact[: checksums.IBAN_LENGTHS.get(compact[:2], 0)])
 
 
-def _is_number(number: Number, match: re.Match[str], before: str) -> bool:
-    context = before + match.string[: match.start()]
-    return number.check(match[0]) and (not number.is_bare or " " in match[0] or _ID_WORD.search(context) is not None)
+def _is_number(number: Number, match: re.Match[str], context: str) -> bool:
+    named = not number.is_bare or _ID_WORD.search(f"{context} {match.string}") is not None
+    return named and number.check(match[0])
 
 
 def _digits(text: str) -> str:
@@ -113,11 +115,15 @@ def _is_swedish(text: str) -> bool:
 
 
 def _form(pattern: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w.,+-])(?:{pattern})(?![\w-])")
+    return re.compile(rf"(?<![A-Za-z0-9_.,+-])(?:{pattern})(?![A-Za-z0-9_-])")
 
 
 _NUMBERS: tuple[Number, ...] = (
     Number(form=_form(r"[0-9]{3}-[0-9]{2}-[0-9]{4}"), check=checksums.is_us_ssn),
+    Number(form=_form(r"[0-9]{3} [0-9]{2} [0-9]{4}"), check=checksums.is_us_ssn, is_bare=True),
+    Number(form=_form(r"[0-9]{2} ?[0-9]{6} ?[A-Z] ?[0-9]{3}"), check=checksums.is_german_pension_number),
+    Number(form=_form(r"[2-9][0-9]{3} ?[0-9]{4} ?[0-9]{4}"), check=checksums.is_aadhaar, is_bare=True),
+    Number(form=_form(r"[0-9]{11}"), check=checksums.is_brazilian_cpf, is_bare=True),
     Number(
         form=_form(r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z](?: ?[0-9]{2}){3} ?[A-D]"), check=bool
     ),

@@ -57,13 +57,14 @@ class Request:
         said = [(str(message.get("role")), _text_of(message)) for message in messages_of(body)]
         text, is_partial = bounded(_joined(said), most=MOST_TEXT)
         system = _joined([each for each in said if each[0] in SYSTEM_ROLES])
+        untrusted = _joined([each for each in said if each[0] not in SYSTEM_ROLES]) if system else text
         users = [each for role, each in said if role == "user" and each]
         last_user = bounded(users[-1] if users else "", most=MOST_TEXT)[0]
         asked, material = part(last_user)
         return cls(
             text=text,
             system=bounded(system, most=MOST_TEXT)[0],
-            untrusted=bounded(_joined([each for each in said if each[0] not in SYSTEM_ROLES]), most=MOST_TEXT)[0],
+            untrusted=bounded(untrusted, most=MOST_TEXT)[0],
             last_user=last_user,
             asked=asked,
             material=material,

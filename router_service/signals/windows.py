@@ -10,6 +10,11 @@ if TYPE_CHECKING:
 MOST_PLACES = 200  # where a word stands that are looked at, each
 
 
+def sought(words: Sequence[str]) -> tuple[bytes, ...]:
+    """Words to look for, as `Windows.around` wants them: their letters a to z in lower case."""
+    return tuple(word.encode() for word in words)
+
+
 class Windows:
     """A text in UTF-8, as it is and with the letters A to Z in lower case; the places of both are the same."""
 
@@ -21,19 +26,18 @@ class Windows:
     def holds(self, word: bytes) -> bool:
         return word in self._original
 
-    def around(self, words: Sequence[str], *, width: int, before: int = 0) -> Iterator[str]:
+    def around(self, words: Sequence[bytes], *, width: int, before: int = 0) -> Iterator[str]:
         """What stands from each of `words` on: `width` bytes, and `before` bytes ahead of it. At most MOST_PLACES of each.
 
-        `words` have their letters a to z in lower case and match in any; their other letters match as they stand.
+        The letters a to z of `words` match in lower and upper case, their other letters as they stand.
         """
         for word in words:
             if self.is_ascii and not word.isascii():
                 continue
-            sought = word.encode()
-            place = self._folded.find(sought)
+            place = self._folded.find(word)
             for _count in range(MOST_PLACES):
                 if place < 0:
                     break
                 window = self._original[max(place - before, 0) : place + width]
                 yield window.decode("utf-8", "ignore")
-                place = self._folded.find(sought, place + len(sought))
+                place = self._folded.find(word, place + len(word))

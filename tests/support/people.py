@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-COPIES = 12  # of each sentence
+COPIES = 15  # of each sentence
 
 SENTENCES: dict[str, tuple[str, ...]] = {
     EMAIL: (
@@ -42,7 +42,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         "Transferir a la cuenta {} hoy",
         "Przelew na konto {}.",
         "Счёт {} открыт",
-        "请汇款至 {} 。",
+        "请汇款至{}。",
     ),
     CARD: (
         "My card is {}, valid until May.",
@@ -51,7 +51,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         "Tarjeta {} caducada",
         "Numer karty {}.",
         "Карта {}",
-        "卡号 {} 。",
+        "卡号{}。",
     ),
     NATIONAL_ID: (
         "My personal id is {}.",
@@ -60,7 +60,7 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         "Mi identificación: {}.",
         "PESEL {}",
         "BSN {} van de klant",
-        "身份证号 {} 。",
+        "身份证号{}。",
     ),
 }
 
@@ -72,6 +72,7 @@ IBANS = (
 NATIONAL_IDS = (
     *("219-09-9999", "AB 12 34 56 C", "RSSMRA85T10A562S", "12345678Z", "X1234567L", "2 55 08 14 168 025 38"),
     *("86095742719", "44051401359", "111222333", "811218-9876", "111.444.777-35", "11010519491231002X"),
+    *("65 170839 J 003", "2345 6789 0124", "111 44 7777"),
 )
 WRONG = {
     "iban": "Please pay to DE89370400440532013001 soon.",
@@ -86,6 +87,8 @@ WRONG = {
     "brazil": "CPF 111.444.777-36",
     "china": "110105194912310021",
     "sweden": "811218-9875",
+    "pension": "Versicherungsnummer 65 170839 J 004",
+    "india": "My id is 2345 6789 0125.",
     "no context": "The order 44051401359 was sent.",
 }
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_service.errors import InvalidRequestError
-from router_service.evaluation.signals import BATCH, TOTAL, cpu_us
 from router_service.signals.extract import DEFAULT, Extractor, extract, failures
 from router_service.signals.hints import check_hints, known_hints
 from router_service.signals.request import Request
@@ -236,12 +235,3 @@ def test_a_wrong_hint_is_refused_at_the_door_and_left_out_behind_it(key: str, va
         {},
         {"waybill.task": "math"},
     )
-
-
-def test_costs_are_of_each_extractor_and_of_all() -> None:
-    ticks = iter(range(10_000))
-    requests = [said("Where is my parcel?")] * (BATCH + 1)
-    costs = cpu_us(requests, extractors=[told(task="math")], rounds=2, clock_s=lambda: next(ticks) * 1e-3)
-    assert costs == {"told": round(1e3 / len(requests), 2), TOTAL: round(1e3 / len(requests), 2)}
-    with pytest.raises(ValueError, match="at least one request"):
-        cpu_us([])

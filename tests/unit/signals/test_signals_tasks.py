@@ -206,6 +206,10 @@ def test_a_schema_tells_the_length_of_an_answer() -> None:
         "Describe it.", response_format=schema(all={"type": "array", "items": {"properties": {"a": {}, "b": {}}}})
     )
     assert (small, large, listed) == (24, 120, 72)
+    summary = tokens_out(f"Summarize in 3 sentences:\n\n{DOCUMENT}", response_format=schema(summary={"type": "string"}))
+    assert summary == 24 + 84
+    labelled = tokens_out(f"Classify this:\n\n{DOCUMENT}", response_format=schema(label={"type": "string"}))
+    assert labelled == 24
 
 
 def test_a_schema_that_holds_itself_is_cut_off() -> None:
