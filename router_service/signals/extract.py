@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from router_service.signals.signals import JSON
 
 HINTED = 1.0  # the confidence of what the caller says
-_CONFIDENCES = {"language": "language_confidence", "domain": "domain_confidence"}
+_CONFIDENCES = {"language_confidence": "language", "domain_confidence": "domain"}
 
 
 class Extractor(Protocol):
@@ -62,8 +62,12 @@ def extract(requests: Sequence[Request], extractors: Sequence[Extractor] = DEFAU
     seen = [_Seen(request) for request in requests]
     for extractor in extractors:
         for each, answer in zip(seen, _answers(extractor, requests), strict=True):
-            each.add(extractor, answer)
-    return [each.signals() for each in seen]
+            if isinstance(answer, Exception):
+                each.failed[extractor.name] = type(answer).__name__
+            elif answer:
+                each.add(answer)
+    versions = {extractor.name: extractor.version for extractor in extractors}
+    return [each.signals(versions) for each in seen]
 
 
 def failures(signals: Iterable[Signals]) -> Counter[tuple[str, str]]:
@@ -94,8 +98,8 @@ def _checked(extractor: Extractor, answer: Mapping[str, JSON]) -> dict[str, Any]
     for name, value in answer.items():
         if value is None:
             continue
-        if name in KINDS:
-            checked[name] = KINDS[name](value)
+        if (kind := KINDS.get(name)) is not None:
+            checked[name] = kind(value)
             if checked[name] is None:
                 raise TypeError(f"extractor {extractor.name}: {name} has a value of another kind or range")
         else:
@@ -120,40 +124,34 @@ class _Seen:
         self._values, self._hinted = _hinted(request.hints)
         self._flags = set[str]()
         self._extra: dict[str, JSON] = {}
-        self._versions: dict[str, str] = {}
-        self._failed: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
 
-    def add(self, extractor: Extractor, answer: Mapping[str, Any] | Exception) -> None:
-        self._versions[extractor.name] = extractor.version
-        if isinstance(answer, Exception):
-            self._failed[extractor.name] = type(answer).__name__
-            return
-        self._flags.update(answer.get("flags", ()))
-        settled = set(self._values)
-        for name, value in answer.items():
+    def add(self, answer: Mapping[str, Any]) -> None:
+        """A signal that is known already stays. A confidence belongs to the value beside it, and comes or stays away with it."""
+        new = {name: value for name, value in answer.items() if name not in self._values}
+        for name, value in new.items():
             if name not in KINDS:
                 self._extra.setdefault(name, value)
-            elif name != "flags" and name not in settled and not _is_of(name, settled):
+            elif name == "flags":
+                self._flags.update(value)
+            elif _CONFIDENCES.get(name, name) in new:
                 self._values[name] = value
 
-    def signals(self) -> Signals:
+    def signals(self, versions: Mapping[str, str]) -> Signals:
         return Signals(
             **self._values,
             flags=tuple(sorted(self._flags)),
             hinted=self._hinted,
             extra=self._extra,
-            versions=self._versions,
-            failed=self._failed,
+            versions=versions,
+            failed=self.failed,
         )
-
-
-def _is_of(name: str, settled: set[str]) -> bool:
-    """A confidence belongs to the value beside it: another extractor's does not fit."""
-    return any(name == confidence and value in settled for value, confidence in _CONFIDENCES.items())
 
 
 def _hinted(given: Mapping[str, str]) -> tuple[dict[str, Any], tuple[str, ...]]:
     values: dict[str, Any] = {}
+    if not given:
+        return values, ()
     if hints.LANGUAGE in given:
         values |= {"language": given[hints.LANGUAGE], "language_confidence": HINTED}
     if hints.DOMAIN in given:

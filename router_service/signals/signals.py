@@ -99,6 +99,8 @@ def _word(value: Any) -> str | None:
 def _words(value: Any) -> tuple[str, ...] | None:
     if isinstance(value, str) or not isinstance(value, Sequence):
         return None
+    if not value:
+        return ()
     return tuple(sorted({str(each) for each in value})) if all(_word(each) for each in value) else None
 
 

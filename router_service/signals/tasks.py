@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from router_service.signals.cues import CHARACTERS, QUESTION_WORDS, WORDS
+from router_service.signals.cues import CHARACTERS, POLITE_WORDS, QUESTION_WORDS, WORDS
 from router_service.signals.request import messages_of
 from router_service.signals.signals import Task
 
@@ -22,9 +22,14 @@ MOST_SYSTEM = 400  # characters of the system's text that are searched where the
 FENCE = "```"
 CODE_DOMAIN = "code"
 LONGEST_QUESTION = 600  # characters
+MOST_BEFORE = 60  # characters in which the first word of a question stands
+LONGEST_SUM = 200
+WRITTEN = frozenset({Task.SUMMARIZE, Task.TRANSLATE})  # what is asked for by a word for writing, too
 
 _WORD = re.compile(r"\w+(?:[-;']\w+)*")
 _FORMULA = re.compile(r"\\(?:frac|sqrt|int|sum|begin\{equation|mathbb|cdot)\b|\$\$")
+_SUM = re.compile(r"[0-9] ?[+*×÷] ?[0-9]")
+_POLITE_WORDS = frozenset(POLITE_WORDS.split())
 _ASKS = ("?", "？", "؟")
 _QUESTION_WORDS = frozenset(QUESTION_WORDS.split())
 _QUESTION_STEMS = tuple(word.rstrip("*") for word in _QUESTION_WORDS if word.endswith("*"))
@@ -32,13 +37,12 @@ _QUESTION_STEMS = tuple(word.rstrip("*") for word in _QUESTION_WORDS if word.end
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
-    """One cue, by its first word; `other` is what has to stand somewhere besides, if anything."""
+    """One cue, by its first word; `others` have to stand somewhere besides. Each is a word, and whether it may go on."""
 
     task: Task
     word: str
     is_stem: bool
-    other: str | None = None
-    other_is_stem: bool = False
+    others: tuple[tuple[str, bool], ...] = ()
 
 
 class Tasks:
@@ -78,7 +82,7 @@ def task_of(request: Request, cues: dict[str, Task | None]) -> Task | None:
         return Task.CODE if task is Task.WRITE and is_code else task
     if is_code:
         return Task.CODE
-    if _FORMULA.search(request.last_user[:LONGEST_QUESTION]):
+    if _FORMULA.search(request.last_user[:LONGEST_QUESTION]) or _SUM.search(request.last_user[:LONGEST_SUM]):
         return Task.MATH
     if _is_question(request.asked):
         return Task.QUESTION
@@ -88,24 +92,29 @@ def task_of(request: Request, cues: dict[str, Task | None]) -> Task | None:
 
 
 def first_cue(text: str) -> Task | None:
-    """The task of the cue that stands first in `text`, which is an instruction and short."""
-    folded = text.casefold()
+    """The task of the cue that stands first in `text`, which is an instruction and short. 'Write a summary' is no writing."""
+    found = _found(text.casefold())
+    first = next(found, None)
+    if first is Task.WRITE:
+        return next((task for task in found if task in WRITTEN), first)
+    return first
+
+
+def _found(folded: str) -> Iterator[Task]:
+    """The tasks of the cues in their order: those without an alphabet first, which stand in texts of their own."""
     if not folded.isascii():
-        found = [(folded.index(each), task) for task, cues in CHARACTERS.items() for each in cues if each in folded]
-        if found:
-            return min(found)[1]
+        places = [(folded.index(each), task) for task, cues in CHARACTERS.items() for each in cues if each in folded]
+        yield from (task for _place, task in sorted(places))
     words = _WORD.findall(folded)
     by_stem = _cues()
     for word in words:
         for cue in by_stem.get(word[:STEM], ()):
-            if _fits(word, cue.word, is_stem=cue.is_stem) and _has_other(cue, words):
-                return cue.task
-    return None
+            if _fits(word, cue.word, is_stem=cue.is_stem) and _has_others(cue, words):
+                yield cue.task
 
 
-def _has_other(cue: Cue, words: Sequence[str]) -> bool:
-    other = cue.other
-    return other is None or any(_fits(word, other, is_stem=cue.other_is_stem) for word in words)
+def _has_others(cue: Cue, words: Sequence[str]) -> bool:
+    return all(any(_fits(word, other, is_stem=is_stem) for word in words) for other, is_stem in cue.others)
 
 
 def _fits(word: str, cue: str, *, is_stem: bool) -> bool:
@@ -117,8 +126,8 @@ def _is_question(asked: str) -> bool:
         return False
     if asked.rstrip().endswith(_ASKS):
         return True
-    first = _WORD.search(asked.casefold())
-    return first is not None and (first[0] in _QUESTION_WORDS or first[0].startswith(_QUESTION_STEMS))
+    first = next((word for word in _WORD.findall(asked[:MOST_BEFORE].casefold()) if word not in _POLITE_WORDS), "")
+    return first in _QUESTION_WORDS or first.startswith(_QUESTION_STEMS)
 
 
 @cache
@@ -134,11 +143,5 @@ def _read_cues() -> Iterator[Cue]:
         for entry in lines.casefold().split():
             if entry == "|":
                 continue
-            word, _plus, other = entry.partition("+")
-            yield Cue(
-                task=task,
-                word=word.rstrip("*"),
-                is_stem=word.endswith("*"),
-                other=other.rstrip("*") or None,
-                other_is_stem=other.endswith("*"),
-            )
+            (word, is_stem), *others = [(part.rstrip("*"), part.endswith("*")) for part in entry.split("+")]
+            yield Cue(task=task, word=word, is_stem=is_stem, others=tuple(others))

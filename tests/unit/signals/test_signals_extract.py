@@ -141,6 +141,8 @@ def test_the_earlier_extractor_counts_and_a_confidence_stays_with_its_value() ->
     assert (signals.domain, signals.domain_confidence, signals.difficulty) == ("law", None, 0.2)
     swapped = one(second, first)
     assert (swapped.domain, swapped.domain_confidence) == ("tax", 0.7)
+    alone = one(told(domain_confidence=0.9), second)
+    assert (alone.domain, alone.domain_confidence) == ("tax", 0.7)
 
 
 def test_flags_of_all_extractors_are_united() -> None:

@@ -74,11 +74,24 @@ ASKED = {
         "将下列评论分类",
         "次のレビューを分類してください",
     ),
-    Task.REWRITE: ("Rewrite this more politely", "Formuliere den Text um", "Reformule ce message", "润色这段文字"),
-    Task.MATH: ("Solve the equation", "Berechne die Summe", "Calcule la somme", "计算总和"),
+    Task.REWRITE: (
+        "Rewrite this more politely",
+        "Make this sound more formal",
+        "Formuliere den Text um",
+        "Schreibe den Satz höflicher um",
+        "Reformule ce message",
+        "润色这段文字",
+    ),
+    Task.MATH: ("Solve the equation", "What is 17 * 23?", "Berechne die Summe", "Calcule la somme", "计算总和"),
     Task.WRITE: ("Write an email to my landlord", "Schreibe einen Brief", "Napisz list"),
     Task.CODE: ("Write a Python function that sorts a list", "Explain this code to me"),
-    Task.QUESTION: ("Where is my parcel?", "Wo ist mein Paket?", "為什麼？", "how do I cook rice"),
+    Task.QUESTION: (
+        "Where is my parcel?",
+        "Wo ist mein Paket?",
+        "為什麼？",
+        "how do I cook rice",
+        "Please explain photosynthesis",
+    ),
 }
 
 
@@ -105,6 +118,13 @@ def test_the_first_cue_counts() -> None:
     assert task("Summarize the text and then translate it into German") == Task.SUMMARIZE
     assert task("Translate the summary into German") == Task.TRANSLATE
     assert task("翻译并总结") == Task.TRANSLATE
+
+
+@pytest.mark.parametrize(
+    "text", ["Schreibe eine Zusammenfassung", "Napisz krótkie podsumowanie", "写一个摘要", "Write a summary"]
+)
+def test_to_write_a_summary_is_to_summarize(text: str) -> None:
+    assert task(text) == Task.SUMMARIZE
 
 
 def test_words_of_the_material_are_no_cues() -> None:
