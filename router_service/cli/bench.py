@@ -65,6 +65,22 @@ def throughput(
 
 
 @app.command()
+def routing(
+    models: Annotated[int, typer.Option("--models", min=1, max=1000, help="How many models are on offer.")] = 20,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="How many jobs are decided on in a round.")] = 2000,
+    json: JsonFlag = False,
+) -> None:
+    """CPU of a routing decision by strategy, of keeping it, and of reading what a request says."""
+    from router_service.evaluation import decisions as bench  # noqa: PLC0415 loads the language model
+
+    report = bench.run(models=models, jobs=jobs)
+    if json:
+        output.print_json(report)
+        return
+    output.print_table(("", "#"), [(name, value) for name, value in report.items()])
+
+
+@app.command()
 def limits(
     shape: Annotated[
         list[ShapeName], typer.Option("--shape", help="Which load; may be repeated. Without it all but `backlog`.")
