@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from router_service.routing.decision import Decision
     from router_service.routing.methods import Methods
-    from router_service.routing.policy import Counters
+    from router_service.routing.counters import Counters
     from router_service.store.dispatch import Taken
     from router_service.store.session import Session
     from workers.insights import Insights

@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from router_service.capacity.limiter import BREAKER, PAUSED, SLOTS
-from router_service.routing.policy import Counters
+from router_service.routing.counters import Counters
 
 if TYPE_CHECKING:
     from router_service.capacity.limiter import Live

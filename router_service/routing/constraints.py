@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from router_service.catalog.models import Model
     from router_service.jobs.spec import RoutableJob
-    from router_service.routing.policy import Counters
+    from router_service.routing.counters import Counters
     from router_service.routing.question import Question
 
 BREAKER = "breaker"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from router_service.routing.constraints import Constraint
     from router_service.routing.insight import Insight
     from router_service.routing.methods import Methods
-    from router_service.routing.policy import Counters
+    from router_service.routing.counters import Counters
 
 CHEAPEST = "cheapest_available"
 FALLBACK = "fallback"

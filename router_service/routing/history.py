@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy
     from router_service.routing.decision import Decision
     from router_service.routing.methods import Methods
-    from router_service.routing.policy import Counters
+    from router_service.routing.counters import Counters
     from router_service.routing.replay import Recorded
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy, Rule
     from router_service.jobs.spec import JobSpec, RoutableJob
     from router_service.routing.insight import Insight
-    from router_service.routing.policy import Counters
+    from router_service.routing.counters import Counters
 
 MODALITIES: dict[str, str] = {Feature.VISION: "image", Feature.AUDIO: "audio"}
 UNKNOWN = Estimate()

@@ -1,13 +1,13 @@
-"""Live counters of all models at one instant, named by a hash of what they say."""
+"""What one look at the counters saw of all models: the part of a decision that passes, kept so that it can be taken again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from router_service.routing.policy import Counters
+from router_service.routing.counters import Counters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,16 +15,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    counters: Mapping[str, Counters]
-    hash: str = field(init=False)
+    """Counters by model id. Two that say the same have the same `hash`, whatever the order of their models."""
 
-    def __post_init__(self) -> None:
-        text = json.dumps(self.as_json(), sort_keys=True)
-        object.__setattr__(self, "hash", hashlib.sha256(text.encode()).hexdigest()[:16])
+    counters: Mapping[str, Counters]
+
+    @property
+    def hash(self) -> str:
+        """The first 16 hex digits of SHA-256 over canonical JSON: sorted names, no spaces, ASCII."""
+        text = json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def as_json(self) -> dict[str, Any]:
-        return {name: asdict(each) for name, each in self.counters.items()}
+        return {model_id: counters.as_json() for model_id, counters in self.counters.items()}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Snapshot:
-        return cls(counters={name: Counters(**each) for name, each in stored.items()})
+    def from_json(cls, told: Mapping[str, Any]) -> Snapshot:
+        return cls(counters={model_id: Counters.from_json(each) for model_id, each in told.items()})

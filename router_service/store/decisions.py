@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.decision import Decision
     from router_service.routing.insight import Insight
-    from router_service.routing.policy import Counters
+    from router_service.routing.counters import Counters
     from router_service.store.session import Session
 
 

@@ -13,7 +13,7 @@ from router_service.jobs.preferences import NONE, Preferences, Safety, Sort
 from router_service.jobs.spec import AUTO, Fallback, JobSpec, RoutableJob
 from router_service.routing.decision import route
 from router_service.routing.insight import Estimate, Insight
-from router_service.routing.policy import Counters
+from router_service.routing.counters import Counters
 from router_service.routing.replay import Recorded, differences, inputs_of, job_of
 from router_service.routing.snapshot import Snapshot
 from router_service.signals.signals import Signals
