@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from router_service.capacity.connection import unavailable
 from router_service.capacity.measures import Measures
+from router_service.capacity.records import Record, letter, place
 from router_service.capacity.scopes import Numbered, Scope, account_scopes, model_scope, names
 from router_service.capacity.scripts import GATE, LOSS, LOSS_KEPT_S, Scripts, run_id
+from router_service.routing.counters import RateUse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -118,7 +120,7 @@ class Live:
 
     `broken_s`: 0 closed, > 0 open for so long, < 0 half open: one call at a time. `is_failing`: most of its last calls failed.
     `factor` is the share of its limits that it is given after a throttle; `rate` is the one whose next start is farthest off,
-    `rate_wait_s` how far.
+    `rate_wait_s` how far. `rates`: how its own limits stand, by name; `record`: what its calls were like.
     """
 
     in_flight: int
@@ -130,6 +132,8 @@ class Live:
     rate: str | None
     rate_wait_s: float
     measures: Measures
+    rates: tuple[RateUse, ...] = ()
+    record: Record = field(default_factory=Record)
 
     @property
     def latency_s(self) -> float | None:
@@ -325,10 +329,12 @@ def _settlement(ended: Sequence[Ended], breaker: Breaker) -> dict[str, Any]:
     }
 
 
-def _measured(answer: Answer | None) -> list[float] | int:
+def _measured(answer: Answer | None) -> list[float | str] | int:
     if answer is None:
         return 0
-    return [answer.estimated_in, answer.tokens_in, answer.tokens_out, round(answer.latency_s * 1000, 3)]
+    latency_ms = round(answer.latency_s * 1000, 3)
+    how = letter(answer.latency_s), place(answer.tokens_out)
+    return [answer.estimated_in, answer.tokens_in, answer.tokens_out, latency_ms, *how]
 
 
 def _reservation(model: Model, needs: Sequence[Need], lease_s: float) -> dict[str, Any]:
@@ -373,7 +379,14 @@ def _live(row: Mapping[str, Any]) -> Live:
         rate=row.get("rate"),
         rate_wait_s=row["wait_ms"] / 1000,
         measures=Measures.of(row["measures"] or {}),
+        rates=tuple(sorted((_rate(*each) for each in row["rates"]), key=lambda rate: rate.name)),
+        record=Record.of(row["sums"], row["took"], now_ms=row["now"]) if "sums" in row else Record(),
     )
+
+
+def _rate(name: str, limit: float, used: float, first: float, *waits_ms: float) -> RateUse:
+    pace_s, first_s, last_s = (max(0.0, wait_ms / 1000) for wait_ms in waits_ms)
+    return RateUse(name=name, limit=limit, used=used, first=first, pace_s=pace_s, first_s=first_s, last_s=last_s)
 
 
 def _units(rate: str, given: Started) -> int:

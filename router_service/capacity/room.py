@@ -73,7 +73,19 @@ def counters_of(limits: Limits, live: Live) -> Counters:
         tokens_out=live.measures.real_out,
         held_by=held_by,
         is_failing=live.is_failing,
+        error_rate=live.record.error_rate,
+        judged=live.record.judged,
+        used_rpm=_used(live, ("rpm",), live.record.used_rpm),
+        used_tpm=_used(live, ("tpm",), _used(live, ("itpm", "otpm"), live.record.used_tpm)),
+        speed=live.record.speed,
+        rates=live.rates,
     )
+
+
+def _used(live: Live, names: tuple[str, ...], settled: float | None) -> float | None:
+    """What the last minute used: as the log of a limit has it, else of what has ended."""
+    used = [rate.used for rate in live.rates if rate.name in names]
+    return sum(used) if len(used) == len(names) else settled
 
 
 def _queue_wait_s(limits: Limits, live: Live) -> float:

@@ -7,17 +7,17 @@
 --   waybill:log:<rate>:<scope>  zset  what was started within the rate's window: "<bucket>:<units>" -> bucket
 --   waybill:state:<scope>       hash  <rate>:free (GCRA's theoretical arrival time, ms), <rate>:last (latest start, ms), <rate>:sum (units in
 --                                     the log); of a model also paused_until, broken_until, failing_until, probe, recent, row, factor, factor_at,
---                                     cap:<rate>, cap:<rate>:until and the measures of its calls (see measures_of); hungry: somebody waits for a slot;
+--                                     cap:<rate>, cap:<rate>:until, the measures of its calls (see measures_of), sums and took<size> (see remember in settle.lua); hungry: somebody waits for a slot;
 --                                     turn, turn_rate, turn_at, turn_until: see reserve.lua
 -- All but the gate expire a day and an hour or more after their last use, so that no window outlives its keys.
 --
 -- The windows are a little longer than a minute and a day: the margin covers the way from a granted start to the provider.
 -- A bucket is the grain in which starts are remembered; all of a bucket leaves the window when its last moment does.
 local KEEP_MS, KEEP_AGAIN_MS = 93600000, 3600000
-local WINDOWS = {
-  rpm = {ms = 60200, grain = 50, paced = true, nominal = 60000}, tpm = {ms = 60200, grain = 50, paced = true, nominal = 60000},
-  itpm = {ms = 60200, grain = 50, paced = true, nominal = 60000}, otpm = {ms = 60200, grain = 50, paced = true, nominal = 60000},
-  rpd = {ms = 86400200, grain = 60000}, tpd = {ms = 86400200, grain = 60000}}
+local MINUTE, DAY = {ms = 60200, grain = 50, paced = true, nominal = 60000}, {ms = 86400200, grain = 60000}
+local WINDOWS = {rpm = MINUTE, tpm = MINUTE, itpm = MINUTE, otpm = MINUTE, rpd = DAY, tpd = DAY}
+-- No field is longer than 64 bytes, so that Redis keeps the hash in its compact form.
+local SUMS, LETTERS = '<fffffffffffffd', 64
 local LEARNT = {'rpm', 'tpm', 'itpm', 'otpm'}
 local RECOVERY_PER_MS = 2e-6
 

@@ -3,7 +3,7 @@
 -- ARGV  1 JSON {allowed_fails, blocking_fails, cooldown_ms, scopes (see reserve.lua), ended: [[reservation, start_ms, requests, tokens in,
 --         tokens out (each: used less reserved), verdict, hold, measures or 0, index of a scope...]]}; verdict: ok | failed | none; hold: 1 where the provider
 --         may be at it still, so that the slot is left to expire; measures: [estimated tokens in, real ones, real tokens out,
---         latency_ms] of a call that was answered
+--         latency_ms, letter, size] of a call that was answered: how long it took and how long its answer is, as records.py writes them
 -- reply how many reservations were really given back
 --
 -- What was not used leaves the log where it stood. What was used beyond the reservation is put there too: a debt, that
@@ -28,20 +28,62 @@ local function correct(scope, name, limit, start, units)
   end
 end
 
-local function measure(state, values)
-  local calls = number(state, 'calls') or 0
-  local weight = math.max(MEMORY, 1 / (calls + 1))
-  state.calls = whole(math.min(calls + 1, 1000))
+local function measure(state, answers)
+  local before, least_ms = number(state, 'calls') or 0, math.huge
   for i, name in ipairs({'estimated_in', 'real_in', 'real_out', 'latency_ms'}) do
-    local before = number(state, name) or values[i]
-    state[name] = string.format('%.6g', before + weight * (values[i] - before))
+    local mean = number(state, name) or answers[1][i]
+    for nth, answer in ipairs(answers) do mean = mean + math.max(MEMORY, 1 / (before + nth)) * (answer[i] - mean) end
+    state[name] = string.format('%.6g', mean)
   end
-  if now - (number(state, 'least_at') or 0) > LEAST_MS then
-    state.least_before = now - (number(state, 'least_at') or 0) < 2 * LEAST_MS and state.least_ms or nil
+  state.calls = whole(math.min(before + #answers, 1000))
+  for _, answer in ipairs(answers) do least_ms = math.min(least_ms, answer[4]) end
+  local since_ms = now - (number(state, 'least_at') or 0)
+  if since_ms > LEAST_MS then
+    state.least_before = since_ms < 2 * LEAST_MS and state.least_ms or nil
     state.least_ms, state.least_at = nil, whole(now)
   end
-  state.least_ms = string.format('%.6g', math.min(number(state, 'least_ms') or values[4], values[4]))
+  state.least_ms = string.format('%.6g', math.min(number(state, 'least_ms') or least_ms, least_ms))
   state.measured_at = whole(now)
+end
+
+-- What the router wants to know of the model's calls, from those that ended: how long each took, as a letter (see records.py) of
+-- the last ones with answers of its size; and sums:
+--   1-5    the line of latency over tokens out: the weight of the calls so far, their mean tokens, mean seconds, and about those
+--          the variance of the tokens and the covariance of both. Long answers vary by more seconds, so they weigh less.
+--   6-9    how many of the last calls had answers of each size
+--   10-11  how many calls were judged, the share of them that failed
+--   12-14  requests and tokens (in and out) that were used, fading by 1/e in a minute: what a minute uses; as of that moment (ms)
+local FADE, EVEN_TOKENS, MINUTE_MS, TOOK = 0.02, 20, 60000, {'took1', 'took2', 'took3', 'took4'}
+
+local function add_to_line(sums, tokens, seconds)
+  local share = 1 / (tokens + EVEN_TOKENS)
+  sums[1] = sums[1] * (1 - FADE) + share
+  share = share / sums[1]
+  local more, longer, rest = tokens - sums[2], seconds - sums[3], 1 - share
+  sums[2], sums[3] = sums[2] + share * more, sums[3] + share * longer
+  sums[4], sums[5] = rest * (sums[4] + share * more * more), rest * (sums[5] + share * more * longer)
+end
+
+local function remember(state, verdicts, requests, answers)
+  local sums = state.sums and {struct.unpack(SUMS, state.sums)} or {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, now}
+  local fade, tokens = math.exp((sums[14] - now) / MINUTE_MS), 0
+  for _, verdict in ipairs(verdicts) do
+    if verdict ~= 'none' then
+      sums[10] = math.min(sums[10] + 1, 1000)
+      sums[11] = sums[11] + math.max(FADE, 1 / sums[10]) * ((verdict == 'failed' and 1 or 0) - sums[11])
+    end
+  end
+  for _, answer in ipairs(answers) do
+    local size = answer[6]
+    local took = TOOK[size]
+    state[took] = string.sub((state[took] or '') .. answer[5], -LETTERS)
+    for i = 6, 9 do sums[i] = (1 - FADE) * sums[i] end
+    sums[5 + size] = sums[5 + size] + 1
+    add_to_line(sums, answer[3], answer[4] / 1000)
+    tokens = tokens + answer[2] + answer[3]
+  end
+  sums[12], sums[13], sums[14] = sums[12] * fade + requests, sums[13] * fade + tokens, now
+  state.sums = struct.pack(SUMS, unpack(sums, 1, 14))
 end
 
 -- Where more than the allowed calls of the last ones failed, and at least half of them, the model is failing for the cooldown: the
@@ -57,10 +99,12 @@ local function judge(state, name, verdict)
     state.recent = string.sub((state.recent or '') .. (verdict == 'failed' and '1' or '0'), -RECENT)
     local row = verdict == 'failed' and (number(state, 'row') or 0) + 1 or 0
     state.row = whole(row)
-    local _, fails = string.gsub(state.recent, '1', '')
     if row == 0 then
       state.failing_until = nil
-    elseif fails > ask.allowed_fails and 2 * fails >= #state.recent then
+      return
+    end
+    local _, fails = string.gsub(state.recent, '1', '')
+    if fails > ask.allowed_fails and 2 * fails >= #state.recent then
       state.failing_until = whole(now + ask.cooldown_ms)
       if row > ask.blocking_fails or ask.blocking_fails == ask.allowed_fails then state.broken_until = state.failing_until end
     end
@@ -94,19 +138,22 @@ for _, scope in ipairs(ask.scopes) do
   scope.limits, scope.corrections = limits_of(scope.rates, scope.state), {}
   for name in pairs(scope.limits) do scope.corrections[name] = {} end
 end
-local model = ask.scopes[1]
+local model, verdicts, requests, answers = ask.scopes[1], {}, 0, {}
 for _, ended in ipairs(ask.ended) do
   local name, verdict, hold, measures = ended[1], ended[6], ended[7], ended[8]
   if redis.call('ZSCORE', key('slots', model.name), name) then
     judge(model.state, name, verdict)
+    verdicts[#verdicts + 1], requests = verdict, requests + ended[3] + 1
     if hold == 0 then
-      if measures ~= 0 then measure(model.state, measures) end
+      if measures ~= 0 then answers[#answers + 1] = measures end
       give_back(ended)
     else
       leave_to_expire(ended)
     end
   end
 end
+if #answers > 0 then measure(model.state, answers) end
+if #verdicts > 0 then remember(model.state, verdicts, requests, answers) end
 for _, scope in ipairs(ask.scopes) do
   local state, is_new = scope.state, false
   for name, corrections in pairs(scope.corrections) do

@@ -9,6 +9,7 @@ import pytest
 
 from router_service.capacity.limiter import BREAKER as HELD_BY_BREAKER
 from router_service.capacity.limiter import PAUSED, Hindrance
+from router_service.capacity.room import counters_of
 from router_service.catalog.models import Breaker
 from router_service.policy.outcomes import Seen
 from tests.support import capacity
@@ -349,6 +350,45 @@ def test_a_snapshot_names_the_rate_that_is_farthest_off(here: World) -> None:
     here.start(by_day, need(by_day))
     assert live(here, by_day).rate == "rpd"
     assert 86_390 < live(here, by_day).rate_wait_s < 86_470
+
+
+def test_a_snapshot_tells_what_is_left_of_each_limit_that_is_in_force(here: World) -> None:
+    model = limited(rpm=10, tpm=1000)
+    here.start(model, need(model, tokens_in=200, tokens_out=50))
+    known = counters_of(model.limits, live(here, model))
+    assert [(rate.name, rate.limit, rate.used, rate.left) for rate in known.rates] == [
+        ("rpm", 10, 1, 0.9),
+        ("tpm", 1000, 250, 0.75),
+    ]
+    assert (known.rate_left, known.used_rpm, known.used_tpm) == (0.75, 1, 250)
+    here.run(here.limiter.learn(model, Seen(rpm=2)))
+    assert counters_of(model.limits, live(here, model)).rate_left == 0.5
+    here.clock.pass_by(61)
+    gone = counters_of(model.limits, live(here, model))
+    assert (gone.rate_left, gone.used_rpm, gone.used_tpm) == (1.0, 0, 0)
+
+
+def test_a_snapshot_counts_what_is_still_in_the_window_and_not_what_has_left(here: World) -> None:
+    """Nothing was reserved since, which would have taken it out."""
+    model = limited(itpm=60_000, otpm=60_000)
+    for tokens in (100, 20):
+        here.start(model, need(model, tokens_in=tokens, tokens_out=1))
+        here.clock.pass_by(40)
+    known = counters_of(model.limits, live(here, model))
+    assert {rate.name: rate.used for rate in known.rates} == {"itpm": 20, "otpm": 1}
+    assert known.used_tpm == 21
+
+
+@pytest.mark.parametrize("tokens", [10, 100, 300, 700, 1000, 5000])
+def test_a_snapshot_tells_how_long_a_job_of_so_many_tokens_waits(here: World, tokens: int) -> None:
+    """Within two seconds where the minute was used evenly, for any size of job."""
+    model = limited(tpm=1000)
+    for _job in range(25):
+        here.start(model, need(model, tokens_in=50, tokens_out=0))
+    told_s = counters_of(model.limits, live(here, model)).wait_for_s(tokens_in=tokens, tokens_out=0)
+    began_ms = here.reserve(model).now_ms
+    start_ms = here.start(model, need(model, tokens_in=tokens, tokens_out=0))
+    assert told_s == pytest.approx((start_ms - began_ms) / 1000, abs=2.0)
 
 
 def test_a_snapshot_shows_every_model_that_was_asked_for(here: World) -> None:

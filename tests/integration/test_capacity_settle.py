@@ -10,6 +10,7 @@ import pytest
 from router_service.capacity import freed
 from router_service.capacity.connection import connect, end_loops
 from router_service.capacity.limiter import FREED_CHANNEL, Answer, Hindrance, Limiter
+from router_service.capacity.records import Record
 from router_service.errors import UnavailableError
 from tests.support.capacity import BREAKER, World, ended, limited, need, needs, scope, starts, unused, world
 from tests.support.polling import until
@@ -251,3 +252,103 @@ def test_the_least_that_a_call_took_is_forgotten_after_some_minutes_and_at_once_
     assert answer(5.0) == 4.0, "the 1.0 is five to ten minutes old"
     here.clock.pass_by(1000)
     assert answer(6.0) == 6.0
+
+
+def finish(here: World, model: Model, *calls: tuple[int, float], verdict: str = "ok") -> None:
+    """Calls that end together: each with so many tokens out, after so many seconds."""
+    wanted = needs(model, count=len(calls))
+    begun = starts(here.reserve(model, *wanted))
+    answers = [Answer(estimated_in=10, tokens_in=10, tokens_out=out, latency_s=latency_s) for out, latency_s in calls]
+    over = [
+        ended(each, start_ms, answer=answer, verdict=verdict)
+        for each, start_ms, answer in zip(wanted, begun, answers, strict=True)
+    ]
+    assert here.settle(*over) == here.settle(*over) + len(calls), "what is settled again is not counted again"
+
+
+def test_latencies_are_remembered_by_the_size_of_the_answer(here: World) -> None:
+    model = limited()
+    assert live(here, model).record == Record()
+    finish(here, model, *[(10, 0.5)] * 30, *[(500, 5.0)] * 10)
+    speed = live(here, model).record.speed
+    short, nothing, long, longest = speed.by_size
+    assert short is not None
+    assert long is not None
+    assert (nothing, longest) == (None, None)
+    assert (short.calls, long.calls, long.p95_s) == (30, 10, None)
+    assert short.p95_s == pytest.approx(0.5, rel=0.08)
+    assert long.mean_s == pytest.approx(5.0, rel=0.08)
+    assert speed.latency is not None
+    assert speed.latency.p95_s == pytest.approx(5.0, rel=0.08)
+
+
+def test_only_the_last_calls_of_each_size_are_remembered(here: World) -> None:
+    model = limited()
+    finish(here, model, *[(10, 9.0)] * 50)
+    for _time in range(8):
+        finish(here, model, *[(10, 0.5)] * 8)
+    (short, *_others) = live(here, model).record.speed.by_size
+    assert short is not None
+    assert short.calls == 64
+    assert short.p95_s == pytest.approx(0.5, rel=0.08)
+
+
+def test_seconds_a_token_are_learned_from_answers_of_different_length(here: World) -> None:
+    model = limited()
+    finish(here, model, *[(tokens, 0.5 + tokens / 50) for tokens in (20, 400, 90, 1500, 60, 250) * 8])
+    speed = live(here, model).record.speed
+    assert speed.base_s == pytest.approx(0.5, rel=0.1)
+    assert speed.token_s == pytest.approx(0.02, rel=0.02)
+
+
+def test_it_makes_no_difference_whether_calls_end_together_or_one_by_one(here: World) -> None:
+    together, alone = limited("together"), limited("alone")
+    calls = [(30 * number, 0.2 * number) for number in range(1, 30)]
+    finish(here, together, *calls)
+    for call in calls:
+        finish(here, alone, call)
+    one, many = live(here, together), live(here, alone)
+    assert one.record.speed.by_size == many.record.speed.by_size
+    assert one.record.speed.token_s == pytest.approx(many.record.speed.token_s, rel=1e-4)
+    assert one.record.used_tpm == pytest.approx(many.record.used_tpm, rel=0.05)
+    assert one.measures.real_out == pytest.approx(many.measures.real_out, rel=1e-4)
+    assert one.measures.least_s == many.measures.least_s
+
+
+def test_the_share_of_failed_calls_fades_and_is_told_with_its_base(here: World) -> None:
+    model = limited()
+    for verdict in ("ok", "failed", "none", "ok", "failed"):
+        finish(here, model, (1, 0.1), verdict=verdict)
+    known = live(here, model).record
+    assert known.judged == 4
+    assert known.error_rate == pytest.approx(0.5)
+    finish(here, model, *[(1, 0.1)] * 100)
+    assert 0 < (live(here, model).record.error_rate or 0) < 0.05
+    assert live(here, model).record.judged == 104
+
+
+def test_a_call_that_keeps_its_slot_counts_as_failed_once(here: World) -> None:
+    model, wanted = limited(slots=5), need(limited(slots=5))
+    over = ended(wanted, begin(here, model, wanted), hold=True, verdict="failed")
+    here.settle(over)
+    here.settle(over)
+    known = live(here, model).record
+    assert (known.judged, known.error_rate) == (1, 1.0)
+    assert known.used_rpm == pytest.approx(1.0, rel=0.01)
+
+
+def test_what_a_minute_uses_is_known_of_a_model_without_limits(here: World) -> None:
+    model = limited()
+    finish(here, model, *[(90, 1.0)] * 10)
+    known = live(here, model).record
+    assert known.used_rpm == pytest.approx(10, rel=0.01)
+    assert known.used_tpm == pytest.approx(1000, rel=0.01)
+    here.clock.pass_by(60)
+    assert live(here, model).record.used_tpm == pytest.approx(1000 / 2.718, rel=0.01)
+
+
+def test_a_reservation_that_was_not_used_counts_for_nothing(here: World) -> None:
+    model, wanted = limited(), need(limited())
+    here.settle(unused(wanted, begin(here, model, wanted)))
+    known = live(here, model).record
+    assert (known.used_rpm, known.used_tpm, known.judged, known.error_rate) == (0, 0, 0, None)

@@ -23,7 +23,7 @@ return 0
 
 # ARGV  1 milliseconds
 MOVE = """
-local gap = tonumber(ARGV[1])
+local SUMS, gap = '<fffffffffffffd', tonumber(ARGV[1])
 
 local function is_moment(field)
   local last = string.match(field, '[^:]*$')
@@ -41,6 +41,11 @@ function move.state(key)
   local flat = redis.call('HGETALL', key)
   for i = 1, #flat, 2 do
     if is_moment(flat[i]) then redis.call('HSET', key, flat[i], string.format('%.3f', tonumber(flat[i + 1]) - gap)) end
+    if flat[i] == 'sums' then
+      local sums = {struct.unpack(SUMS, flat[i + 1])}
+      sums[14] = sums[14] - gap
+      redis.call('HSET', key, 'sums', struct.pack(SUMS, unpack(sums, 1, 14)))
+    end
   end
 end
 

@@ -9,8 +9,10 @@ import pytest
 from router_service.capacity import room
 from router_service.capacity.limiter import Live
 from router_service.capacity.measures import Measures
+from router_service.capacity.records import Record
 from router_service.capacity.scopes import Scope
 from router_service.catalog.models import Limits
+from router_service.routing.counters import RateUse, Speed
 
 UNKNOWN = Measures()
 KNOWN = Measures(estimated_in=100, real_in=100, real_out=20, latency_s=2.0)
@@ -158,3 +160,27 @@ def test_a_tenant_and_a_batch_hold_little_more_than_their_slots(
 @pytest.mark.parametrize(("slots", "most"), [(3, (19, 1000)), (None, (None, 1000))])
 def test_a_groups_models_bound_their_queues_themselves(slots: int | None, most: tuple[int | None, int]) -> None:
     assert room.most_of(Scope(kind="group", name="group:account", slots=slots, rates={"rpm": 60})) == most
+
+
+@pytest.mark.parametrize(
+    ("rates", "rpm", "tpm"),
+    [
+        ({}, 3.0, 4.0),  # nothing limits it: what has ended
+        ({"rpm": 7.0}, 7.0, 4.0),
+        ({"tpm": 9.0, "itpm": 2.0, "otpm": 1.0}, 3.0, 9.0),
+        ({"itpm": 2.0, "otpm": 1.0}, 3.0, 3.0),
+        ({"itpm": 2.0}, 3.0, 4.0),  # half of the tokens are not counted by a limit
+        ({"rpd": 900.0, "tpd": 9000.0}, 3.0, 4.0),  # a day says nothing about a minute
+    ],
+)
+def test_use_is_what_the_limits_count_else_what_has_ended(rates: dict[str, float], rpm: float, tpm: float) -> None:
+    uses = tuple(RateUse(name=name, limit=1e6, used=used) for name, used in rates.items())
+    found = room.counters_of(Limits(slots=5), live(rates=uses, record=Record(used_rpm=3.0, used_tpm=4.0)))
+    assert (found.used_rpm, found.used_tpm) == (rpm, tpm)
+    assert found.rates == uses
+
+
+def test_what_the_record_tells_is_in_the_counters() -> None:
+    speed = Speed(base_s=0.5, token_s=0.01)
+    found = room.counters_of(Limits(slots=5), live(record=Record(speed=speed, error_rate=0.25, judged=8)))
+    assert (found.speed, found.error_rate, found.judged) == (speed, 0.25, 8)
