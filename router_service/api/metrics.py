@@ -22,10 +22,12 @@ from router_service.capacity.tallies import LABELS, RECOVERIES, Counts, Tally
 from router_service.catalog.models import Model
 from router_service.errors import UnavailableError
 from router_service.jobs.states import JobState
+from router_service.routing.counters import SIZES
 from router_service.store import jobs
 from router_service.tickets import ROUTE_QUEUE, dead_letter_queue, model_queue
 
 routes = APIRouter(tags=["health"])
+ANSWER_SIZES = (*(f"<={most}" for most in SIZES), f">{SIZES[-1]}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,10 @@ METRICS = (
     _gauge("paused_seconds", "How long a model is paused for", "model"),
     _gauge("breaker_open", "1 while a model's breaker lets nothing through", "model"),
     _gauge("limit_factor", "The share of its limits that a model is given, below 1 after a 429", "model"),
+    _gauge(
+        "latency_p95_seconds", "What 95 of 100 calls to a model take at most, by tokens answered", "model", "tokens_out"
+    ),
+    _gauge("error_share", "The share of a model's last hundred calls or so that failed", "model"),
     _counter(Tally.CALLS, "Calls to a provider that came to an end"),
     _counter(
         Tally.THROTTLED, "Calls that the provider asked to make later: 429, or 503 and 529 where it is overloaded"
@@ -149,6 +155,12 @@ def _show_live(page: Page, model: Model, live: Live) -> None:
     page.add("paused_seconds", live.paused_s, model.id)
     page.add("breaker_open", live.broken_s > 0, model.id)
     page.add("limit_factor", live.factor, model.id)
+    speed = live.record.speed
+    for size, latency in zip((*ANSWER_SIZES, "any"), (*speed.by_size, speed.latency), strict=True):
+        if latency is not None and latency.p95_s is not None:
+            page.add("latency_p95_seconds", latency.p95_s, model.id, size)
+    if live.record.error_rate is not None:
+        page.add("error_share", live.record.error_rate, model.id)
 
 
 def _show_counts(page: Page, counts: Counts, models: Sequence[Model]) -> None:

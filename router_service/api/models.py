@@ -98,7 +98,10 @@ def _deployment(model: Model, now: Now) -> dict[str, Any]:
 
 
 def _live(model: Model, live: Live | None) -> dict[str, Any]:
-    """`waiting`: jobs in its queue; `held_by`: why that takes no more; `limit_factor`: the share of its limits in use."""
+    """`waiting`: jobs in its queue; `held_by`: why that takes no more; `limit_factor`: the share of its limits in use.
+
+    `error_rate`: the share of its last calls that failed; `rate_left`: what is left of the limit that has least left.
+    """
     counters = room.counters_of(model.limits, live) if live else None
     return {
         "in_flight": counters.in_flight if counters else None,
@@ -108,6 +111,9 @@ def _live(model: Model, live: Live | None) -> dict[str, Any]:
         "broken_s": counters.broken_s if counters else None,
         "limit_factor": live.factor if live else None,
         "latency_s": counters.latency_s if counters else None,
+        "latency_p95_s": counters.latency_p95_s if counters else None,
+        "error_rate": counters.error_rate if counters else None,
+        "rate_left": counters.rate_left if counters else None,
     }
 
 

@@ -29,7 +29,7 @@ LINE_EVERY = 5  # refreshes between two looks at the line in Postgres, which tak
 RATES = ("rpm", "tpm", "itpm", "otpm", "rpd", "tpd")
 OFFER = (
     "model", "deployment", "#context", "#$/M in", "#$/M out", "quality", "#slots", "limits", "#queue", "#dead", "held by",
-    "#share",
+    "#share", "#s/call", "#p95 s",
 )  # fmt: skip
 MOMENT = (
     "deployment", "#slots", "#queue", "#dead", "held by", "#share", "#s/call", "#calls/s", "#429/s", "jobs wait for",
@@ -175,6 +175,8 @@ def _offer_row(model: Json, deployment: Json) -> tuple[object, ...]:
         deployment["dead_letter_queue"],
         _held(deployment),
         _factor(deployment),
+        _seconds(deployment["latency_s"]),
+        _seconds(deployment["latency_p95_s"]),
     )
 
 
@@ -187,7 +189,7 @@ def _moment_row(deployment: Json, pace: Pace) -> tuple[object, ...]:
         deployment["dead_letter_queue"],
         _held(deployment),
         _factor(deployment),
-        None if deployment["latency_s"] is None else _figure(deployment["latency_s"]),
+        _seconds(deployment["latency_s"]),
         _figure(pace.calls),
         _figure(pace.throttled),
         ", ".join(f"{reason} {_figure(count)}" for count, reason in waits),
@@ -222,6 +224,10 @@ def _short(count: float | None) -> str | None:
         if count >= unit:
             return f"{count / unit:.3g}{letter}"
     return f"{count:g}"
+
+
+def _seconds(latency_s: float | None) -> str | None:
+    return None if latency_s is None else _figure(latency_s)
 
 
 def _figure(number: float) -> str:

@@ -38,7 +38,7 @@ async def test_a_deployment_shows_every_limit_of_the_catalog(
 async def test_a_deployment_shows_what_happens_with_it(
     open_workers: OpenWorkers, settings: Settings, api_key: str
 ) -> None:
-    workers = await open_workers(entry("alpha"), entry("beta"))
+    workers = await open_workers(entry("alpha", params={"rpm": 600}), entry("beta"))
     tallies = workers.runtime.tallies
     tallies.add(Tally.CALLS, 3, model="alpha")
     tallies.add(Tally.WAIT_SECONDS, 1.5, model="alpha", reason="rpm")
@@ -47,8 +47,7 @@ async def test_a_deployment_shows_what_happens_with_it(
     await tallies.flush()
     shown = await deployments(settings, api_key)
     alpha, beta = shown["alpha"], shown["beta"]
-    live = ("in_flight", "waiting", "held_by", "paused_s", "broken_s", "limit_factor", "latency_s")
-    assert {name: alpha[name] for name in live} == {
+    live = {
         "in_flight": 0,
         "waiting": 0,
         "held_by": None,
@@ -56,7 +55,11 @@ async def test_a_deployment_shows_what_happens_with_it(
         "broken_s": 0,
         "limit_factor": 1,
         "latency_s": None,
+        "latency_p95_s": None,
+        "error_rate": None,
+        "rate_left": 1,
     }
+    assert {name: alpha[name] for name in live} == live
     assert alpha["counts"] == beta["counts"] | {"calls": 3, "wait_seconds": {"rpm": 1.5, "slots": 0.5}}
     assert beta["counts"] == {
         "calls": 0,

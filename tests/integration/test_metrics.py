@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from router_service.api.metrics import METRICS
+from router_service.api.metrics import ANSWER_SIZES, METRICS
+from router_service.capacity.limiter import Answer
 from router_service.capacity.tallies import LABELS, Tally
 from router_service.policy.outcomes import Answered, Throttled
+from router_service.routing.counters import FEWEST_CALLS
 from tests.conftest import client_of, running
+from tests.support.capacity import BREAKER, ended, limited, needs, starts
 from tests.support.catalogs import entry
 from tests.support.steps import ANSWER
 from tests.support.workers import ScriptedProvider
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     import redis
     from prometheus_client.metrics_core import Metric as Family
 
+    from router_service.capacity.limiter import Limiter
     from router_service.catalog.models import Model
     from router_service.policy.outcomes import Outcome
     from router_service.settings import Settings
@@ -71,11 +75,38 @@ async def test_the_page_has_every_metric_with_the_type_and_labels_that_are_docum
     for tally, names in LABELS.items():
         workers.runtime.tallies.add(tally, **dict.fromkeys(names, "alpha"))
     await workers.runtime._tell()
+    await _answered(workers.runtime.limiter, calls=FEWEST_CALLS)
     found = families(await scrape(settings))
     assert {name: family.type for name, family in found.items()} == {metric.name: metric.kind for metric in METRICS}
     for metric in METRICS:
         samples = found[metric.name].samples
         assert {tuple(sorted(sample.labels)) for sample in samples} == {tuple(sorted(metric.labels))}, metric.name
+
+
+async def _answered(limiter: Limiter, *, calls: int) -> None:
+    model = limited("alpha")
+    wanted = needs(model, count=calls)
+    begun = starts(await limiter.exchange(model, ended=(), needs=wanted, breaker=BREAKER, lease_s=60))
+    answer = Answer(estimated_in=10, tokens_in=10, tokens_out=100, latency_s=2.0)
+    over = [ended(each, start_ms, answer=answer, verdict="ok") for each, start_ms in zip(wanted, begun, strict=True)]
+    await limiter.settle(over, breaker=BREAKER)
+
+
+async def test_a_latency_is_shown_by_the_size_of_the_answer_once_enough_calls_told_it(
+    open_workers: OpenWorkers, settings: Settings
+) -> None:
+    workers = await open_workers(entry("alpha"))
+    await _answered(workers.runtime.limiter, calls=FEWEST_CALLS - 1)
+    page = await scrape(settings)
+    assert value(page, "latency_p95_seconds", model="alpha", tokens_out="any") is None
+    assert value(page, "error_share", model="alpha") == 0
+    await _answered(workers.runtime.limiter, calls=1)
+    page = await scrape(settings)
+    shown = {
+        size: value(page, "latency_p95_seconds", model="alpha", tokens_out=size) for size in (*ANSWER_SIZES, "any")
+    }
+    assert {size for size, found in shown.items() if found is not None} == {"<=256", "any"}
+    assert 1.8 < (shown["any"] or 0) < 2.2
 
 
 async def test_its_numbers_are_those_of_the_work(

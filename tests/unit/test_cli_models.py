@@ -9,7 +9,7 @@ from rich.console import Console
 
 from router_service.cli import output
 from router_service.cli.client import ApiClient
-from router_service.cli.models import MOMENT, Pace, moment_rows, offer_rows, pace, screens, trouble_line
+from router_service.cli.models import MOMENT, OFFER, Pace, moment_rows, offer_rows, pace, screens, trouble_line
 from router_service.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def deployment(name: str = "small-eu", **changes: Any) -> dict[str, Any]:
         "broken_s": 0.0,
         "limit_factor": 1.0,
         "latency_s": None,
+        "latency_p95_s": None,
         "queue": 0,
         "dead_letter_queue": 0,
         "counts": NOTHING,
@@ -119,6 +120,11 @@ def test_a_deployment_of_two_names_is_one_row_of_the_moment_and_two_of_the_offer
     both = [model("small", shared), model("cheap", shared)]
     assert len(moment_rows(both, {})) == 1
     assert [row[:2] for row in offer_rows(both)] == [("small", "small-eu"), ("cheap", "small-eu")]
+
+
+def test_the_offer_tells_how_long_calls_take_in_the_mean_and_at_most() -> None:
+    (row,) = offer_rows([model("small", deployment(latency_s=1.234, latency_p95_s=45.67))])
+    assert (row[OFFER.index("#s/call")], row[OFFER.index("#p95 s")]) == ("1.2", "46")
 
 
 def test_limits_are_told_in_few_letters() -> None:
