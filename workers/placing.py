@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from router_service.catalog.models import Catalog, Model
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
+    from router_service.routing.counters import Counters
     from router_service.routing.decision import Decision
     from router_service.routing.insight import Insight
     from router_service.routing.methods import Methods
-    from router_service.routing.counters import Counters
     from router_service.store.dispatch import Taken
     from workers.insights import Insights
     from workers.runtime import Runtime

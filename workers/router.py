@@ -27,9 +27,9 @@ from workers.placing import Placing, Round
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from router_service.routing.counters import Counters
     from router_service.routing.decision import Decision
     from router_service.routing.methods import Methods
-    from router_service.routing.counters import Counters
     from router_service.store.dispatch import Taken
     from router_service.store.session import Session
     from workers.insights import Insights

@@ -1,7 +1,7 @@
 """A model's record in Redis, from which the router reads how fast it is, how often it fails and how much it is used.
 
 Redis remembers and this module reckons: for each of the last calls one letter, which tells how long it took to within 7 %; any
-quantile can be read from the letters, for answers of every size. docs/decisions/0017 compares this with other estimators.
+quantile can be read from the letters, for answers of every size. docs/decisions/0019 compares this with other estimators.
 """
 
 from __future__ import annotations

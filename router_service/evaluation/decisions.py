@@ -11,9 +11,9 @@ from router_service.catalog.load import build_catalog
 from router_service.catalog.policies import RoutingPolicy, Strategy
 from router_service.evaluation.signals import BATCH, cpu_us
 from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
+from router_service.routing.counters import Counters
 from router_service.routing.decision import route
 from router_service.routing.insight import Estimate, Insight
-from router_service.routing.counters import Counters
 from router_service.routing.replay import inputs_of
 from router_service.signals.extract import extract
 from router_service.signals.request import Request

@@ -188,11 +188,9 @@ def hindrance(job: RoutableJob, counters: Counters | None) -> Rejection | None:
     return Rejection(reason=BREAKER, bound=counters.broken_s) if counters.broken_s > 0 else None
 
 
-def is_late(job: RoutableJob, counters: Counters | None) -> bool:
-    """Whether a model will probably be too late for the job: its wait and its usual latency go beyond the deadline."""
-    if counters is None or job.left_s is None:
-        return False
-    return job.left_s < max(counters.wait_s, counters.broken_s) + (counters.latency_s or 0.0)
+def is_late(job: RoutableJob, *, wait_s: float, latency_s: float | None) -> bool:
+    """Whether a model will probably be too late for the job: its wait and its expected latency go beyond the deadline."""
+    return job.left_s is not None and job.left_s < wait_s + (latency_s or 0.0)
 
 
 def least_needed_s(limit: int | None, *, least_s: float | None, tokens_out: float | None) -> float | None:

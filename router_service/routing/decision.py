@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.changes import Change
     from router_service.routing.constraints import Constraint
+    from router_service.routing.counters import Counters
     from router_service.routing.insight import Insight
     from router_service.routing.methods import Methods
-    from router_service.routing.counters import Counters
 
 CHEAPEST = "cheapest_available"
 FALLBACK = "fallback"
@@ -195,8 +195,13 @@ def _plugins(asked: Question, methods: Methods) -> list[Constraint]:
 
 
 def _prospect(asked: Question, model: Model, rank: int, counters: Counters | None, catalog: Catalog) -> Prospect:
-    tokens_out = asked.tokens_out(model, counters)
-    measured_s = counters.latency_s if counters else None
+    job, tokens_in, tokens_out = asked.job, asked.spec.tokens_in, asked.tokens_out(model, counters)
+    latency_s, wait_s, is_failing = model.latency_s, 0.0, False
+    if counters is not None:
+        measured_s = counters.expected_latency_s(tokens_out)
+        latency_s = latency_s if measured_s is None else measured_s
+        wait_s = counters.wait_for_s(tokens_in=tokens_in, tokens_out=tokens_out)
+        is_failing = counters.is_failing and job.tried != model.id
     return Prospect(
         question=asked,
         model=model,
@@ -204,10 +209,12 @@ def _prospect(asked: Question, model: Model, rank: int, counters: Counters | Non
         rank=rank,
         place=place_of(asked, model, catalog),
         tokens_out=tokens_out,
-        cost_usd=model.cost_usd(tokens_in=asked.spec.tokens_in, tokens_out=tokens_out),
-        latency_s=model.latency_s if measured_s is None else measured_s,
-        wait_s=counters.wait_s if counters else 0.0,
+        cost_usd=model.cost_usd(tokens_in=tokens_in, tokens_out=tokens_out),
+        latency_s=latency_s,
+        wait_s=wait_s,
         quality=asked.quality(model),
+        is_failing=is_failing,
+        is_late=counters is not None and is_late(job, wait_s=max(wait_s, counters.broken_s), latency_s=latency_s),
     )
 
 
@@ -227,13 +234,10 @@ def _scores(asked: Question, prospects: Sequence[Prospect], methods: Methods) ->
 
 def _order(each: Prospect, score: tuple[float, ...]) -> tuple[Any, ...]:
     """The smallest is picked."""
-    job = each.question.job
-    failing = each.counters is not None and each.counters.is_failing and job.tried != each.model.id
-    return is_late(job, each.counters), failing, each.rank, each.place, score, share_of(job.id, each.model.id)
+    return each.is_late, each.is_failing, each.rank, each.place, score, share_of(each.question.job.id, each.model.id)
 
 
 def _candidate(each: Prospect, score: float) -> Candidate:
-    job, counters = each.question.job, each.counters
     return Candidate(
         model=each.model.id,
         eligible=True,
@@ -244,8 +248,8 @@ def _candidate(each: Prospect, score: float) -> Candidate:
         wait_s=each.wait_s,
         quality=each.quality,
         score=score,
-        is_failing=True if counters and counters.is_failing and job.tried != each.model.id else None,
-        is_late=is_late(job, counters) or None,
+        is_failing=each.is_failing or None,
+        is_late=each.is_late or None,
     )
 
 

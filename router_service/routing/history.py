@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from router_service.catalog.models import Catalog
     from router_service.catalog.policies import RoutingPolicy
+    from router_service.routing.counters import Counters
     from router_service.routing.decision import Decision
     from router_service.routing.methods import Methods
-    from router_service.routing.counters import Counters
     from router_service.routing.replay import Recorded
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from router_service.catalog.models import Model
     from router_service.catalog.policies import RoutingPolicy, Rule
     from router_service.jobs.spec import JobSpec, RoutableJob
-    from router_service.routing.insight import Insight
     from router_service.routing.counters import Counters
+    from router_service.routing.insight import Insight
 
 MODALITIES: dict[str, str] = {Feature.VISION: "image", Feature.AUDIO: "audio"}
 UNKNOWN = Estimate()
@@ -121,6 +121,8 @@ class Prospect:
     latency_s: float | None
     wait_s: float
     quality: float | None
+    is_failing: bool
+    is_late: bool
 
     @property
     def known_cost_usd(self) -> float:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from router_service.jobs.spec import RoutableJob
+    from router_service.routing.counters import Counters
     from router_service.routing.decision import Decision
     from router_service.routing.insight import Insight
-    from router_service.routing.counters import Counters
     from router_service.store.session import Session
 
 

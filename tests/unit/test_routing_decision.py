@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from router_service.catalog.policies import RoutingPolicy
 from router_service.jobs.spec import AUTO, Fallback, JobSpec, RoutableJob
 from router_service.routing.constraints import rejection
+from router_service.routing.counters import Counters
 from router_service.routing.decision import Decision, Outlook, route
 from router_service.routing.insight import NOTHING
-from router_service.routing.counters import Counters
 from router_service.routing.question import Question
 from tests.support.catalogs import catalog_of, entry
 

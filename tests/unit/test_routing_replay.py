@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from router_service.catalog.policies import Exploration, RoutingPolicy, Strategy
 from router_service.jobs.preferences import NONE, Preferences, Safety, Sort
 from router_service.jobs.spec import AUTO, Fallback, JobSpec, RoutableJob
+from router_service.routing.counters import Counters
 from router_service.routing.decision import route
 from router_service.routing.insight import Estimate, Insight
-from router_service.routing.counters import Counters
 from router_service.routing.replay import Recorded, differences, inputs_of, job_of
 from router_service.routing.snapshot import Snapshot
 from router_service.signals.signals import Signals
@@ -122,8 +122,8 @@ def test_a_decision_is_taken_again_from_what_was_stored(
     )
     again_job, again_insight = job_of(recorded.job_id, recorded.inputs)
     assert (again_job, again_insight) == (job, insight)
-    stored = {name: Counters(**each) for name, each in json.loads(json.dumps(snapshot.as_json())).items()}
-    again = route(again_job, catalog=CATALOG, counters=stored, policy=policy, insight=again_insight)
+    stored = Snapshot.from_json(json.loads(json.dumps(snapshot.as_json())))
+    again = route(again_job, catalog=CATALOG, counters=stored.counters, policy=policy, insight=again_insight)
     assert differences(recorded, again) == []
 
 

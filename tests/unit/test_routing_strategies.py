@@ -12,9 +12,9 @@ import pytest
 from router_service.catalog.policies import Exploration, RoutingPolicy, Strategy
 from router_service.jobs.preferences import Preferences, Sort
 from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
+from router_service.routing.counters import Counters
 from router_service.routing.decision import Decision, route
 from router_service.routing.insight import Estimate, Insight
-from router_service.routing.counters import Counters
 from tests.support.catalogs import catalog_of, entry
 
 if TYPE_CHECKING:
