@@ -1,0 +1,114 @@
+"""The example package, installed: found by its entry points, named by a policy, seen in decisions."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from router_service.errors import SettingsError
+from router_service.routing.methods import load_methods
+from router_service.signals.plugins import load_extractors
+from tests.support.catalogs import entry
+from tests.support.steps import new_job
+from workers.dead_letter import DeadLetterWorker
+from workers.insights import Insights
+from workers.router import Router
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conftest import OpenWorkers
+    from tests.support.steps import Sql, Steps
+    from tests.support.workers import Workers
+
+EXAMPLE = Path(__file__).parent.parent / "example_plugin"
+
+
+def install(folder: Path, *, name: str) -> None:
+    """What an installer leaves of the example: its metadata and its entry points."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    info = folder / f"{name.replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {project['version']}\n")
+    sections = [
+        f"[{group}]\n" + "".join(f"{point} = {value}\n" for point, value in points.items())
+        for group, points in project["entry-points"].items()
+    ]
+    (info / "entry_points.txt").write_text("\n".join(sections))
+
+
+@pytest.fixture
+def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    install(tmp_path, name="waybill-example-plugin")
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("waybill_example_plugin", None)
+
+
+def with_plugins(workers: Workers) -> Workers:
+    insights, methods = Insights(load_extractors()), load_methods()
+    workers.router = Router(workers.runtime, insights, methods=methods)
+    workers.dead_letter = DeadLetterWorker(workers.runtime, insights, methods=methods)
+    return workers
+
+
+def body(text: str) -> str:
+    return json.dumps({"model": "auto", "messages": [{"role": "user", "content": text}]})
+
+
+async def routed(workers: Workers, steps: Steps, sql: Sql, text: str) -> Any:
+    (job,) = await steps.accept(new_job(model="auto", body=body(text)))
+    await workers.route()
+    return await sql.value("SELECT model_id FROM jobs WHERE id = %s", job.id)
+
+
+@pytest.mark.usefixtures("_installed")
+async def test_a_signal_and_a_constraint_of_a_plugin_decide(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
+    policies = {"default": {"constraints": ["example:calm-only"]}}
+    workers = with_plugins(
+        await open_workers(entry("shy-one", cost=1e-9), entry("other"), router={"policies": policies})
+    )
+    assert await routed(workers, steps, sql, "please tell me the time") == "shy-one"
+    assert await routed(workers, steps, sql, "TELL ME THE TIME AT ONCE") == "other"
+    signals = await sql.rows("SELECT signals FROM job_signals ORDER BY job_id")
+    assert [row["signals"]["extra"]["tone.shouts"] for row in signals] == [False, True]
+    assert signals[0]["signals"]["versions"]["tone"] == "1"
+
+
+@pytest.mark.usefixtures("_installed")
+async def test_a_score_and_a_strategy_of_a_plugin_decide(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
+    policies = {"default": {"terms": {"example:carbon": 1.5}}, "best": {"strategy": "example:best-first"}}
+    workers = with_plugins(
+        await open_workers(
+            entry("coal-one", cost=1e-9, router={"quality": {"default": 0.9}}),
+            entry("green", cost=1e-8, router={"quality": {"default": 0.5}}),
+            router={"policies": policies, "tenants": {"picky": {"policy": "best"}}},
+        )
+    )
+    assert await routed(workers, steps, sql, "hello") == "green"
+    (job,) = await steps.accept(new_job(model="auto", tenant_id="picky"))
+    await workers.route()
+    assert await sql.value("SELECT model_id FROM jobs WHERE id = %s", job.id) == "coal-one"
+
+
+async def test_without_the_plugin_a_policy_that_names_it_lets_jobs_wait_and_says_why(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(
+        entry("alpha"), router={"policies": {"default": {"constraints": ["example:calm-only"]}}}
+    )
+    assert await routed(workers, steps, sql, "hello") is None
+    assert await sql.value("SELECT held_until IS NOT NULL FROM jobs")
+
+
+@pytest.mark.usefixtures("_installed")
+def test_two_packages_that_offer_one_name_are_refused(tmp_path: Path) -> None:
+    install(tmp_path, name="waybill-rival")
+    with pytest.raises(SettingsError, match=r"both offer 'example:calm-only' in waybill\.constraints: remove one"):
+        load_methods()
