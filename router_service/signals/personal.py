@@ -42,6 +42,12 @@ class Number:
     is_bare: bool = False
 
 
+# Digits of other scripts, Arabic, Persian, Devanagari and full width, and signs of full width; each is read as its ASCII form.
+_ZEROS = "\u0660\u06f0\u0966\uff10"
+_WIDE = {0xFF0B: "+", 0xFF0D: "-", 0xFF08: "(", 0xFF09: ")", 0xFF20: "@", 0x3000: " "}
+_OTHER_FORMS = {ord(zero) + digit: str(digit) for zero in _ZEROS for digit in range(10)} | _WIDE
+_OTHER_DIGIT = re.compile(f"[{''.join(f'{zero}-{chr(ord(zero) + 9)}' for zero in _ZEROS)}]")
+
 # Letters are those of ASCII: in Chinese and Japanese a number stands right beside other ones.
 _EMAIL = re.compile(r"@(?<=[A-Za-z0-9_%+-]@)(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])")
 _REGION = re.compile(r"[0-9](?:[^0-9\n]{0,10}[0-9]){5,400}+")
@@ -71,6 +77,8 @@ _ID_WORD = re.compile(
 
 def personal_data(text: str) -> set[str]:
     """The flags of `text`. Looks at each character a bounded number of times."""
+    if not text.isascii() and _OTHER_DIGIT.search(text):
+        text = text.translate(_OTHER_FORMS)
     found = {EMAIL} if "@" in text and _EMAIL.search(text) else set[str]()
     for region in _REGION.finditer(text):
         start, end = region.span()

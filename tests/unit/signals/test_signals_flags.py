@@ -48,6 +48,19 @@ def test_a_number_whose_check_is_wrong_is_not_flagged(kind: str) -> None:
     assert not personal_data(people.WRONG[kind])
 
 
+@pytest.mark.parametrize(
+    ("text", "flag"),
+    [
+        ("電話：０３－１２３４－５６７８", PHONE),
+        ("カード番号 ４１１１　１１１１　１１１１　１１１１", CARD),
+        ("رقم الهاتف +٤٩٣٠١٢٣٤٥٦٧٨", PHONE),
+        ("आधार २३४५ ६७८९ ०१२४", NATIONAL_ID),
+    ],
+)
+def test_digits_of_other_scripts_are_read(text: str, flag: str) -> None:
+    assert personal_data(text) == {flag}
+
+
 KEY = "-----BEGIN {} KEY-----\nMIIB"
 LETTERS = "aB3dE5fG7hJ9kL2mN4pQ6rS8tU0vW1xY3zA5bC7d"
 

