@@ -57,6 +57,12 @@ def test_what_has_no_language_is_unknown(text: str) -> None:
     assert detect(text) == (None, None)
 
 
+@pytest.mark.parametrize("text", ["bonjour", "gracias", "привет", "the", "你好"])
+def test_one_short_word_is_too_little_however_sure_the_model_is(text: str) -> None:
+    assert detect(text) == (None, None)
+    assert detect(f"{text} " * 4)[0] is not None
+
+
 def test_the_language_of_a_job_is_that_of_its_material() -> None:
     german, english = " ".join(SENTENCES["de"][3:6]), " ".join(SENTENCES["en"][3:6])
     asked_in_english = said(f"Summarize the following German text in two sentences:\n\n{german}")
