@@ -7,7 +7,8 @@
 --   waybill:log:<rate>:<scope>  zset  what was started within the rate's window: "<bucket>:<units>" -> bucket
 --   waybill:state:<scope>       hash  <rate>:free (GCRA's theoretical arrival time, ms), <rate>:last (latest start, ms), <rate>:sum (units in
 --                                     the log); of a model also paused_until, broken_until, failing_until, probe, recent, row, factor, factor_at,
---                                     cap:<rate>, cap:<rate>:until, the measures of its calls (see measures_of), sums and took<size> (see remember in settle.lua); hungry: somebody waits for a slot;
+--                                     cap:<rate>, cap:<rate>:until, the measures of its calls (see measures_of), sums and took<size> (see
+--                                     settle.lua: remember); hungry: somebody waits for a slot;
 --                                     turn, turn_rate, turn_at, turn_until: see reserve.lua
 -- All but the gate expire a day and an hour or more after their last use, so that no window outlives its keys.
 --

@@ -11,9 +11,12 @@ from router_service.capacity import freed
 from router_service.capacity.connection import connect, end_loops
 from router_service.capacity.limiter import FREED_CHANNEL, Answer, Hindrance, Limiter
 from router_service.capacity.records import Record
+from router_service.capacity.room import counters_of
 from router_service.errors import UnavailableError
+from router_service.routing.snapshot import Snapshot
 from tests.support.capacity import BREAKER, World, ended, limited, need, needs, scope, starts, unused, world
 from tests.support.polling import until
+from workers.providers.openai_wire import MOST_TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -352,3 +355,12 @@ def test_a_reservation_that_was_not_used_counts_for_nothing(here: World) -> None
     here.settle(unused(wanted, begin(here, model, wanted)))
     known = live(here, model).record
     assert (known.used_rpm, known.used_tpm, known.judged, known.error_rate) == (0, 0, 0, None)
+
+
+def test_the_most_that_a_provider_can_claim_leaves_the_snapshot_readable(here: World) -> None:
+    """A number that JSON does not have would blind the router to every model."""
+    model = limited()
+    finish(here, model, *[(MOST_TOKENS, 86_400.0), (0, 0.0)] * 50)
+    known = counters_of(model.limits, live(here, model))
+    assert 0 < (known.expected_latency_s(MOST_TOKENS) or 0) < 1e6
+    assert Snapshot.from_json(Snapshot(counters={"alpha": known}).as_json()).counters == {"alpha": known}

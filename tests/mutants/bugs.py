@@ -294,6 +294,23 @@ BUGS: tuple[Bug, ...] = (
         red="tests/integration/test_capacity_health.py::test_the_breaker_opens_after_more_failures_than_are_allowed",
     ),
     Bug(
+        name="left-the-window-and-counted",
+        why="a model that was busy a minute ago looks busy until it is used again, which the router therefore does not do",
+        file=f"{CAPACITY}/snapshot.lua",
+        old="    for _, member in ipairs(left) do sum = sum - units_in(member) end\n",
+        new="",
+        red="tests/integration/test_capacity_health.py"
+        "::test_a_snapshot_counts_what_is_still_in_the_window_and_not_what_has_left",
+    ),
+    Bug(
+        name="failures-not-remembered",
+        why="a model that fails every third call looks as good as one that never does",
+        file=f"{CAPACITY}/settle.lua",
+        old="((verdict == 'failed' and 1 or 0) - sums[11])",
+        new="(0 - sums[11])",
+        red="tests/integration/test_capacity_settle.py::test_the_share_of_failed_calls_fades_and_is_told_with_its_base",
+    ),
+    Bug(
         name="places-without-end",
         why="the whole backlog goes into a model's queue, where nothing can be cancelled or overtaken",
         file=f"{CAPACITY}/place.lua",
