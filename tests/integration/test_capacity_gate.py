@@ -9,6 +9,7 @@ import pytest
 
 from router_service.capacity.limiter import SHUT, Call, Limiter, Started, Wish
 from router_service.capacity.measures import Measures
+from router_service.capacity.records import Record
 from router_service.capacity.scopes import model_scope
 from router_service.capacity.scripts import GATE
 from tests.support.capacity import BREAKER, World, ended, limited, need, needs, scope, starts, world
@@ -195,6 +196,7 @@ def test_pauses_and_measures_outlive_the_loss(here: World) -> None:
     assert here.run(here.limiter.rebuild([], [], pauses=[("model:alpha", 30.0)], measures={"alpha": known}))
     live = here.run(here.limiter.snapshot([ALPHA]))["alpha"]
     assert (29 < live.paused_s <= 30, live.measures) == (True, known)
+    assert live.record == Record(), "how fast it is has to be seen anew"
     stopped = here.reserve(ALPHA, need(ALPHA)).stopped
     assert stopped is not None
     assert stopped.why == "paused"
