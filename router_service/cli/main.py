@@ -16,6 +16,7 @@ from router_service.cli import (
     decisions,
     demo,
     doctor,
+    evaluate,
     jobs,
     keys,
     models,
@@ -88,6 +89,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel=OPERATION)
 app.command("reload", rich_help_panel=OPERATION)(keys.reload)
 app.command("doctor", rich_help_panel=OPERATION)(doctor.command)
 app.add_typer(bench.app, name="bench", rich_help_panel=OPERATION)
+app.add_typer(evaluate.app, name="eval", rich_help_panel=OPERATION)
 app.command("demo", rich_help_panel=OPERATION)(demo.command)
 app.command("up", rich_help_panel=SERVICE)(services.up)
 app.command("down", rich_help_panel=SERVICE)(services.down)

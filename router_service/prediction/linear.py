@@ -1,0 +1,68 @@
+"""Least squares with a penalty, in closed form, and what each row would have been predicted without itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def ridge(x: Floats, y: Floats, penalty: float) -> Floats:
+    """Weights [x's columns, y's columns] that minimise |xw - y|^2 + penalty |w|^2."""
+    gram = x.T @ x
+    gram[np.diag_indices_from(gram)] += penalty
+    return np.linalg.solve(gram, x.T @ y).astype(np.float64, copy=False)
+
+
+def ridge_left_out(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats]:
+    """(weights, predictions): each row's prediction by the weights of all other rows.
+
+    With H = x (x'x + penalty I)^-1 x', row i left out errs by (y_i - (Hy)_i) / (1 - H_ii) (PRESS, Allen 1974).
+    """
+    gram = x.T @ x
+    gram[np.diag_indices_from(gram)] += penalty
+    inverse = np.linalg.inv(gram)
+    weights = inverse @ (x.T @ y)
+    leverage = np.einsum("ij,jk,ik->i", x, inverse, x, optimize=True)
+    return weights, y - (y - x @ weights) / np.maximum(1 - leverage, 1e-6)[:, None]
+
+
+def fill(y: Floats, weights: Floats | None = None) -> Floats:
+    """Missing outcomes (NaN) as the column's mean plus how the row is above the mean of what it has, kept in [0, 1]."""
+    means = column_means(y)
+    known = ~np.isnan(y)
+    excess = np.where(known, y - means, 0.0)
+    own = known.sum(axis=1) + (1.0 if weights is None else weights)
+    rows = excess.sum(axis=1) / own
+    return np.where(known, y, np.clip(means + rows[:, None], 0.0, 1.0))
+
+
+def column_means(y: Floats) -> Floats:
+    """Means over what is there; 0.5 for a column without any."""
+    known = ~np.isnan(y)
+    count = known.sum(axis=0)
+    return np.where(count > 0, np.where(known, y, 0.0).sum(axis=0) / np.maximum(count, 1), 0.5)
+
+
+def softmax(scores: NDArray[np.floating[Any]]) -> Floats:
+    """Each row as shares that sum to 1."""
+    powers: Floats = np.exp(scores - scores.max(axis=1, keepdims=True)).astype(np.float64)
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def one_hot(names: Sequence[str | None], classes: Sequence[str]) -> Floats:
+    """[names, classes]; a row of zeros where the name is none of them."""
+    place = {name: column for column, name in enumerate(classes)}
+    out = np.zeros((len(names), len(classes)))
+    for row, name in enumerate(names):
+        if name in place:
+            out[row, place[name]] = 1.0
+    return out

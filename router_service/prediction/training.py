@@ -1,0 +1,200 @@
+"""How a predictor is made: in closed form, the same from the same examples, in seconds for some ten thousand of them.
+
+1. Landmarks are drawn from all examples: the view in which all that follows is linear.
+2. Domains: least squares on the labels, sharpened into probabilities.
+3. Each model's share of right answers by domain, from *guessed* domains, as it will be used.
+4. Few factors: the directions in which outcomes of all models vary together (the first is difficulty) are predicted from the
+   text, each with the penalty that suits it; then each model's outcome from domains and factors. Predictions that train
+   the second stage are made without the row itself. A free classifier for each model would choose by its own noise.
+5. A fraction of what is left is taken over by the landmarks directly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_service.errors import InvalidRequestError
+from router_service.prediction import features
+from router_service.prediction.embedding import shipped
+from router_service.prediction.examples import Examples, join
+from router_service.prediction.kernel import View
+from router_service.prediction.linear import column_means, fill, one_hot, ridge, ridge_left_out, softmax
+from router_service.prediction.predictor import Heads, Predictor, nearness
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from router_service.prediction.embedding import Embedding
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Numbers chosen by repeated cross-validation on the training parts, see docs/decisions/0015-learned-quality.md."""
+
+    landmarks: int = 1000
+    seed: int = 0
+    domain_penalty: float = 1.0
+    domain_sharpness: float = 6.0
+    table_penalty: float = 20.0  # questions of a domain count as this many more of the average
+    factors: int = 8
+    factor_penalties: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
+    factor_scale: float = 0.5
+    stage_penalty: float = 60.0
+    rest_penalty: float = 10.0
+    rest_share: float = 0.3
+    tokens_penalty: float = 3.0
+    far_quantile: float = 0.002
+    near_quantile: float = 0.1
+
+
+LEAST_EXAMPLES = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Views:
+    """Of all examples: Nystroem features, guessed domains (without the row itself)."""
+
+    landmarks: Floats
+    domain: Floats
+
+
+def train(
+    parts: Sequence[Examples],
+    *,
+    recipe: Recipe | None = None,
+    about: Mapping[str, Any] | None = None,
+    embedding: Embedding | None = None,
+) -> Predictor:
+    """A predictor for all models in the parts. InvalidRequestError: fewer than LEAST_EXAMPLES texts in all."""
+    recipe, embedding = recipe or Recipe(), embedding or shipped()
+    parts = join(parts)
+    texts = [text for part in parts for text in part.texts]
+    if len(texts) < LEAST_EXAMPLES:
+        raise InvalidRequestError(f"{len(texts)} labelled texts; at least {LEAST_EXAMPLES} are needed to train")
+    words, form = features.read(texts, embedding)
+    view = _half(View.fit(words, form, count=recipe.landmarks, stem_weight=features.STEM_WEIGHT, seed=recipe.seed))
+    similarity = view.similarity(view.scale(words, form, stem_weight=features.STEM_WEIGHT))
+    whitening = view.whitening()
+    seen = similarity.astype(np.float64) @ whitening
+    given = [domain for part in parts for domain in part.domains]
+    domains, scores, guessed = _domains(seen, given, recipe)
+    heads = _heads(parts, _Views(landmarks=seen, domain=guessed), recipe)
+    far, near = np.quantile(_nearness_to_others(similarity), [recipe.far_quantile, recipe.near_quantile])
+    return Predictor(
+        models=tuple(model for part in parts for model in part.models),
+        domains=domains,
+        view=view,
+        heads=Heads(
+            domain_base=scores[0].astype(np.float32),
+            domain_by_landmark=(whitening @ scores[1]).astype(np.float32),
+            base=heads[0].astype(np.float32),
+            by_domain=heads[1].astype(np.float32),
+            by_landmark=(whitening @ heads[2]).astype(np.float32),
+        ),
+        far=round(float(far), 6),
+        near=round(float(near), 6),
+        about=about or {},
+        embedding=embedding,
+    )
+
+
+def _half(view: View) -> View:
+    """Landmarks as the file keeps them."""
+    return View(
+        centre=view.centre,
+        form_mean=view.form_mean,
+        form_scale=view.form_scale,
+        landmarks=view.landmarks.astype(np.float16).astype(np.float32),
+    )
+
+
+def _nearness_to_others(similarity: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A landmark is nearest to itself: that one similarity does not count."""
+    others = np.where(similarity > 1 - 1e-3, 0, similarity)
+    return nearness(others)
+
+
+def _domains(
+    seen: Floats, given: Sequence[str | None], recipe: Recipe
+) -> tuple[tuple[str, ...], tuple[Floats, Floats], Floats]:
+    """Names, (base, weights) of the scores, and probabilities of each row as guessed without it."""
+    domains = tuple(sorted({domain for domain in given if domain is not None})) or ("any",)
+    labelled = np.array([domain is not None for domain in given])
+    if not labelled.any():
+        zeros = np.zeros((seen.shape[1], 1))
+        return domains, (np.zeros(1), zeros), np.ones((len(seen), 1))
+    truth = one_hot(given, domains)
+    base = truth[labelled].mean(axis=0)
+    weights, left_out = ridge_left_out(seen[labelled], truth[labelled] - base, recipe.domain_penalty)
+    scores = seen @ weights
+    scores[labelled] = left_out
+    sharpness = recipe.domain_sharpness
+    return domains, (base * sharpness, weights * sharpness), softmax((scores + base) * sharpness)
+
+
+def _heads(parts: Sequence[Examples], views: _Views, recipe: Recipe) -> tuple[Floats, Floats, Floats]:
+    """(base, by domain, by feature) with the columns of Heads: quality of all models, tokens of all models, difficulty."""
+    quality, tokens, hardness = [], [], []
+    start = 0
+    for part in parts:
+        rows = slice(start, start + len(part.texts))
+        start = rows.stop
+        own = _Views(landmarks=views.landmarks[rows], domain=views.domain[rows])
+        quality.append(_quality(part.outcomes, own, recipe))
+        tokens.append(_tokens(part.tokens_out, own, recipe))
+        hardness.append(_hardness(part.outcomes))
+    difficulty = _two_stages(np.concatenate(hardness)[:, None], views, recipe)
+    columns = [*quality, *tokens, (np.zeros(1), *difficulty)]
+    base, by_domain, by_feature = zip(*columns, strict=True)
+    return np.concatenate(base), np.hstack(by_domain), np.hstack(by_feature)
+
+
+def _quality(outcomes: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats, Floats]:
+    base = column_means(outcomes)
+    moved = fill(outcomes) - base
+    directions = np.linalg.svd(moved, full_matrices=False)[2][: recipe.factors].T
+    factors = moved @ directions
+    scale = factors.std(axis=0) + 1e-9
+    weights, left_out = _best_penalties(views.landmarks, factors / scale, recipe.factor_penalties)
+    stage = np.hstack([views.domain, recipe.factor_scale * left_out])
+    solved = ridge(stage, moved, recipe.stage_penalty)
+    by_domain, by_factor = solved[: views.domain.shape[1]], solved[views.domain.shape[1] :]
+    rest = ridge(views.landmarks, moved - stage @ solved, recipe.rest_penalty)
+    return base, by_domain, recipe.factor_scale * (weights @ by_factor) + recipe.rest_share * rest
+
+
+def _best_penalties(x: Floats, y: Floats, penalties: Sequence[float]) -> tuple[Floats, Floats]:
+    """For each column the weights and left-out predictions of the penalty that predicts it best."""
+    tried = [ridge_left_out(x, y, penalty) for penalty in penalties]
+    errors = np.stack([((y - left_out) ** 2).sum(axis=0) for _, left_out in tried])
+    best = errors.argmin(axis=0)
+    columns = range(y.shape[1])
+    weights = np.stack([tried[best[column]][0][:, column] for column in columns], axis=1)
+    return weights, np.stack([tried[best[column]][1][:, column] for column in columns], axis=1)
+
+
+def _tokens(tokens_out: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats, Floats]:
+    known = ~np.isnan(tokens_out)
+    base = np.where(known.any(axis=0), np.nan_to_num(tokens_out).sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.0)
+    moved = np.where(known, tokens_out - base, 0.0)
+    return (base, *_two_stages(moved, views, recipe))
+
+
+def _two_stages(moved: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats]:
+    """Weights by domain, and by feature for what the domains leave."""
+    by_domain = ridge(views.domain, moved, recipe.table_penalty)
+    return by_domain, ridge(views.landmarks, moved - views.domain @ by_domain, recipe.tokens_penalty)
+
+
+def _hardness(outcomes: Floats) -> Floats:
+    """How many fewer models than usual were right, in standard deviations of the part's questions."""
+    share: Floats = fill(outcomes).mean(axis=1)
+    hardness: Floats = (share.mean() - share) / (share.std() + 1e-9)
+    return hardness
