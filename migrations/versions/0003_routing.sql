@@ -24,6 +24,39 @@ ALTER TABLE decisions
   ADD COLUMN shadow json;
 CREATE INDEX decisions_recent ON decisions (decided_at) WHERE inputs IS NOT NULL;
 
+-- Plans for whole batches (router_service.assignment), each once under a hash of what it says. A batch that is planned waits for its
+-- first plan until `plan_until`; its jobs that are left are planned again when `plan_due_at` comes.
+CREATE TABLE plans (
+  hash text CONSTRAINT plans_pk PRIMARY KEY,
+  batch_id uuid NOT NULL,
+  document json NOT NULL,
+  made_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX plans_of_batch ON plans (batch_id, made_at);
+
+ALTER TABLE batches
+  ADD COLUMN plan text,
+  ADD COLUMN plan_note text,
+  ADD COLUMN plan_until timestamptz,
+  ADD COLUMN plan_due_at timestamptz,
+  ADD COLUMN budget_usd float8 CONSTRAINT batches_budget CHECK (budget_usd >= 0),
+  ADD COLUMN finish_by timestamptz;
+CREATE INDEX batches_plan_due ON batches (plan_due_at)
+  WHERE plan_due_at IS NOT NULL AND ended_at IS NULL AND failed_at IS NULL;
+
+-- What somebody asked to be told before it runs. The lines, a sample of a file, are kept until the answer is there.
+CREATE TABLE quotes (
+  id uuid CONSTRAINT quotes_pk PRIMARY KEY,
+  tenant_id text NOT NULL,
+  asked json NOT NULL,
+  lines json,
+  answer json,
+  created_at timestamptz NOT NULL DEFAULT now(),
+  taken_at timestamptz,
+  CONSTRAINT quotes_forget CHECK (answer IS NULL OR lines IS NULL)
+);
+CREATE INDEX quotes_open ON quotes (created_at) WHERE answer IS NULL;
+
 -- What a right answer is worth under a policy, so that the mean quality meets a target (router_service.routing.calibration).
 CREATE TABLE calibrations (
   policy text CONSTRAINT calibrations_pk PRIMARY KEY,

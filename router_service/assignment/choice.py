@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from router_service.assignment.jobs import Jobs, lots_of
-from router_service.assignment.plan import Toll
+from router_service.routing.prices import FREE
 
 if TYPE_CHECKING:
     from router_service.assignment.jobs import Floats, Ints, Job
     from router_service.assignment.plan import Plan
-
-FREE = Toll()
 
 
 def choose(plan: Plan, job: Job) -> tuple[str, ...]:

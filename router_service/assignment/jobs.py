@@ -5,11 +5,12 @@ Columns because a batch has 50,000 lines and 20 models: a million pairs, which a
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+
+from router_service.routing.prices import ROUNDS, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,6 @@ Flags: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 Ints: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 Keys: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
 
-ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))  # splitmix64, Steele et al. 2014
 TWO_64 = 2**64
 ENOUGH = 20_000  # jobs on which prices are found; a share of these is known to 0.4 %
 
@@ -131,12 +131,6 @@ def sample_of(jobs: Jobs, most: int = ENOUGH) -> Jobs:
     if len(jobs) <= most:
         return jobs
     return jobs.take(np.sort(np.argsort(jobs.keys, kind="stable")[:most]))
-
-
-def key_of(name: str | bytes) -> int:
-    """64 bits that stand for a job's (or a model's) id."""
-    raw = name.encode() if isinstance(name, str) else name
-    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big")
 
 
 def lots_of(keys: Keys, models: Sequence[str]) -> Floats:

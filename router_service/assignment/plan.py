@@ -7,19 +7,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from router_service.routing.prices import Prices, Toll
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Toll:
-    """What a job pays in choosing a model beside its cost, for the jobs that it keeps away. USD by unit."""
-
-    request: float = 0.0
-    token: float = 0.0
-    token_in: float = 0.0
-    token_out: float = 0.0
-    slot_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +57,11 @@ class Plan:
         """Names this very content."""
         text = json.dumps(self.as_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def prices(self) -> Prices:
+        """What of it the single decision needs."""
+        return Prices(plan=self.hash, quality_usd=self.quality_usd, softness_usd=self.softness_usd, tolls=self.tolls)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {

@@ -11,9 +11,10 @@ from router_service.assignment.capacity import Unit
 from router_service.assignment.choice import choices
 from router_service.assignment.jobs import sample_of
 from router_service.assignment.loads import sums_of
-from router_service.assignment.plan import Binding, Plan, Toll
+from router_service.assignment.plan import Binding, Plan
 from router_service.assignment.prices import Rule, Stake, bound, limit_rule, prices_for
 from router_service.assignment.program import members, units_of
+from router_service.routing.prices import Toll
 
 if TYPE_CHECKING:
     from router_service.assignment.capacity import Capacity, Limit

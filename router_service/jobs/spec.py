@@ -54,7 +54,8 @@ class JobSpec:
 class RoutableJob:
     """A queued job that the router has taken: who it is and what it asks for.
 
-    `left_s`: seconds to its deadline, if any; `tried`: the model on which it has failed and has tries left.
+    `left_s`: seconds to its deadline, if any; `tried`: the model on which it has failed and has tries left;
+    `plan`: the hash of the plan for its batch.
     """
 
     id: UUID
@@ -63,6 +64,7 @@ class RoutableJob:
     tenant_id: str = ""
     left_s: float | None = None
     tried: str | None = None
+    plan: str | None = None
 
 
 def threshold_of(name: str) -> float | None:

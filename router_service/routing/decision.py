@@ -15,7 +15,7 @@ from router_service.routing.insight import NOTHING
 from router_service.routing.methods import BUILT_IN
 from router_service.routing.question import Prospect, Question
 from router_service.routing.ranks import place_of, ranks_of
-from router_service.routing.strategies import SORTS, share_of
+from router_service.routing.strategies import SORTS, by_plan, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from router_service.routing.counters import Counters
     from router_service.routing.insight import Insight
     from router_service.routing.methods import Methods
+    from router_service.routing.strategies import Scorer
 
 CHEAPEST = "cheapest_available"
 FALLBACK = "fallback"
 ASKED_FOR = "asked_for"
+PLANNED = "batch_plan"
 MISSING = "plugin_missing"
 
 
@@ -221,15 +223,25 @@ def _prospect(asked: Question, model: Model, rank: int, counters: Counters | Non
 def _scores(asked: Question, prospects: Sequence[Prospect], methods: Methods) -> Sequence[tuple[float, ...]]:
     if not prospects:
         return ()
-    sort = asked.spec.preferences.sort
-    scorer = methods.strategies[asked.policy.strategy] if sort is None else SORTS[sort]
-    scores = scorer(prospects)
+    scores = _scorer(asked, methods)(prospects)
     if not asked.policy.terms:
         return scores
     return [
         (first + sum(weight * methods.terms[name](each) for name, weight in asked.policy.terms), *rest)
         for each, (first, *rest) in zip(prospects, scores, strict=True)
     ]
+
+
+def _scorer(asked: Question, methods: Methods) -> Scorer:
+    sort = asked.spec.preferences.sort
+    if sort is not None:
+        return SORTS[sort]
+    return by_plan if is_planned(asked) else methods.strategies[asked.policy.strategy]
+
+
+def is_planned(asked: Question) -> bool:
+    """Whether the plan for its batch chooses: where the request leaves the choice to the router."""
+    return asked.insight.prices is not None and asked.spec.model == AUTO and asked.spec.preferences.sort is None
 
 
 def _order(each: Prospect, score: tuple[float, ...]) -> tuple[Any, ...]:
@@ -264,6 +276,8 @@ def _why(asked: Question, best: Prospect, policy: RoutingPolicy) -> str:
         return ASKED_FOR
     if asked.spec.preferences.sort is not None:
         return f"sort:{asked.spec.preferences.sort}"
+    if is_planned(asked):
+        return PLANNED
     return CHEAPEST if policy.strategy == Strategy.CHEAPEST_CAPABLE else policy.strategy
 
 

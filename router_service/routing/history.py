@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
@@ -22,16 +22,18 @@ if TYPE_CHECKING:
     from router_service.routing.counters import Counters
     from router_service.routing.decision import Decision
     from router_service.routing.methods import Methods
+    from router_service.routing.prices import Prices
     from router_service.routing.replay import Recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """`catalogs` and `counters` by hash: those that the recorded decisions name."""
+    """`catalogs`, `counters` and prices of `plans` by hash: those that the recorded decisions name."""
 
     recorded: Sequence[Recorded]
     catalogs: Mapping[str, Catalog]
     counters: Mapping[str, Mapping[str, Counters]]
+    plans: Mapping[str, Prices] = field(default_factory=dict)
 
     def policy_of(self, each: Recorded) -> RoutingPolicy | None:
         """The policy that a decision was taken under, by its hash. A policy lives in the catalog, or is built in."""
@@ -42,10 +44,16 @@ class History:
     def again(
         self, each: Recorded, policy: RoutingPolicy, methods: Methods, *, worth_usd: float | None = None
     ) -> Decision:
-        """The decision under a policy. `worth_usd` goes in the place of the stored one, where it is given."""
-        job, insight = job_of(each.job_id, each.inputs)
+        """The decision under a policy.
+
+        `worth_usd` goes in the place of the stored one, where it is given. A plan was made under its own policy: under another one
+        it says nothing.
+        """
+        job, insight = job_of(each.job_id, each.inputs, plans=self.plans)
         if worth_usd is not None:
             insight = replace(insight, worth_usd=worth_usd)
+        if policy.hash != each.policy:
+            insight = replace(insight, prices=None)
         counters = self.counters[each.snapshot] if each.snapshot is not None else {}
         return route(
             job,
@@ -112,6 +120,8 @@ def _missing(history: History, each: Recorded, policy: RoutingPolicy | None) -> 
     missing = [] if each.catalog in history.catalogs else [f"catalog {each.catalog} is not stored any more"]
     if each.snapshot is not None and each.snapshot not in history.counters:
         missing.append(f"snapshot {each.snapshot} is not stored any more")
+    if (plan := each.inputs.get("plan")) is not None and plan not in history.plans:
+        missing.append(f"plan {plan} is not stored any more")
     if policy is None:
         missing.append(f"policy {each.policy} is not in catalog {each.catalog}")
     return missing

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from router_service.routing.prices import Prices
     from router_service.signals.signals import Signals
 
 
@@ -28,12 +29,14 @@ class Estimate:
 class Insight:
     """`estimates` by model id; `worth_usd`: what a right answer is worth, calibrated to the target; None where it is not known.
 
-    `is_read`: false where nobody has looked at the request yet: then what depends on its words speaks against no model.
+    `prices`: of the plan for the job's batch, if it has one. `is_read`: false where nobody has looked at the request yet: then
+    what depends on its words speaks against no model.
     """
 
     signals: Signals | None = None
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
     worth_usd: float | None = None
+    prices: Prices | None = None
     is_read: bool = True
 
 

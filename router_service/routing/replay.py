@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from router_service.routing.decision import Decision
+    from router_service.routing.prices import Prices
 
 STORED_SPEC = tuple(each.name for each in fields(JobSpec) if each.name != "preferences")
 
@@ -51,12 +52,16 @@ def inputs_of(job: RoutableJob, insight: Insight) -> dict[str, Any]:
         "signals": insight.signals.as_json() if insight.signals else None,
         "estimates": {name: [each.quality, each.level, each.tokens_out] for name, each in insight.estimates.items()},
         "worth_usd": insight.worth_usd,
+        "plan": insight.prices.plan if insight.prices else None,
     }
     return {key: value for key, value in said.items() if value not in (None, {})}
 
 
-def job_of(job_id: UUID, inputs: Mapping[str, Any]) -> tuple[RoutableJob, Insight]:
-    """The inverse of `inputs_of`."""
+def job_of(
+    job_id: UUID, inputs: Mapping[str, Any], *, plans: Mapping[str, Prices] | None = None
+) -> tuple[RoutableJob, Insight]:
+    """The inverse of `inputs_of`. `plans`: prices by the hash of their plan; raises KeyError where the job's are missing."""
+    plan = inputs.get("plan")
     stored: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in inputs["spec"].items()
     }
@@ -69,6 +74,7 @@ def job_of(job_id: UUID, inputs: Mapping[str, Any]) -> tuple[RoutableJob, Insigh
         tenant_id=inputs.get("tenant", ""),
         left_s=inputs.get("left_s"),
         tried=inputs.get("tried"),
+        plan=plan,
     )
     insight = Insight(
         signals=Signals.from_json(inputs["signals"]) if "signals" in inputs else None,
@@ -77,6 +83,7 @@ def job_of(job_id: UUID, inputs: Mapping[str, Any]) -> tuple[RoutableJob, Insigh
             for name, (quality, level, tokens_out) in inputs.get("estimates", {}).items()
         },
         worth_usd=inputs.get("worth_usd"),
+        prices=None if plan is None else (plans or {})[plan],
     )
     return job, insight
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from router_service.catalog.policies import Strategy
 from router_service.jobs.preferences import Sort
+from router_service.routing.prices import FREE, luck
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -70,6 +71,22 @@ def quality_target(prospects: Sequence[Prospect]) -> list[Score]:
         policy, worth = each.question.policy, each.question.insight.worth_usd
         worth = policy.quality_usd if policy.quality_usd is not None else worth
         scores.append((-quality, usd) if worth is None else (usd - worth * quality, usd))
+    return scores
+
+
+def by_plan(prospects: Sequence[Prospect]) -> list[Score]:
+    """As the plan for the batch prices it: cost, tolls and time, less what the right answers are worth, and the job's lot."""
+    scores: list[Score] = []
+    for each in prospects:
+        prices = each.question.insight.prices
+        assert prices is not None, "only jobs of a planned batch are scored so"  # noqa: S101
+        toll = prices.tolls.get(each.model.id, FREE)
+        toll_usd = toll.usd(
+            tokens_in=each.question.spec.tokens_in, tokens_out=each.tokens_out, latency_s=each.latency_s or 0.0
+        )
+        luck_usd = prices.softness_usd * luck(each.question.job.id, each.model.id)
+        gain_usd = prices.quality_usd * (each.quality or 0.0)
+        scores.append((each.known_cost_usd + toll_usd + _time_usd(each) - gain_usd + luck_usd,))
     return scores
 
 
