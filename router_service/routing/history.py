@@ -46,8 +46,8 @@ class History:
     ) -> Decision:
         """The decision under a policy.
 
-        `worth_usd` goes in the place of the stored one, where it is given. A plan was made under its own policy: under another one
-        it says nothing.
+        `worth_usd` goes in the place of the stored one, where it is given. A plan was made under its own policy: another one
+        does not follow it.
         """
         job, insight = job_of(each.job_id, each.inputs, plans=self.plans)
         if worth_usd is not None:
