@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from router_service.routing.calibration import curve_of, prior_cases, worth_usd
+from router_service.routing.estimates import Evidence, estimates_of
 from router_service.routing.insight import Insight
 from router_service.routing.reading import must_read
 from router_service.signals.extract import DEFAULT, extract
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.calibration import Curve
+    from router_service.routing.estimates import Count
+    from router_service.routing.insight import Estimate
     from router_service.signals.extract import Extractor
     from router_service.signals.signals import Signals
     from router_service.store.decisions import Unread
@@ -38,6 +41,7 @@ class Insights:
     def __init__(self, extractors: Sequence[Extractor] = DEFAULT) -> None:
         self._extractors = tuple(extractors)
         self._curves: Mapping[str, Curve] = {}
+        self._counts: Mapping[str, Mapping[tuple[str, str], Count]] = {}
         self._prior: Curve | None = None
         self._catalog = ""
         self._looked_at = -math.inf
@@ -49,14 +53,24 @@ class Insights:
             return {}
         await self._learn(session, catalog)
         signals = await self._signals(session, wanted)
-        return {
-            job.id: Insight(signals=signals.get(job.id), worth_usd=self.worth_usd(job, catalog.policy_of(job)))
-            for job in wanted
-        }
+        return {job.id: self._insight(job, signals.get(job.id), catalog) for job in wanted}
 
     def worth_usd(self, job: RoutableJob, policy: RoutingPolicy) -> float | None:
         """What a right answer is worth for a job under a policy, as it was known when `of` was asked last."""
         return worth_usd(policy, job.spec.preferences, self._curves, prior=self._prior)
+
+    def _insight(self, job: RoutableJob, signals: Signals | None, catalog: Catalog) -> Insight:
+        policy, wishes = catalog.policy_of(job), job.spec.preferences
+        estimates: dict[str, Estimate] = {}
+        if policy.learned:
+            estimates = estimates_of(
+                signals,
+                catalog.models,
+                task=wishes.task or (signals.task if signals else None),
+                domain=wishes.domain or (signals.domain if signals else None),
+                evidence=Evidence(self._counts.get(job.tenant_id, {}), self._counts.get("", {})),
+            )
+        return Insight(signals=signals, estimates=estimates, worth_usd=self.worth_usd(job, policy))
 
     async def _learn(self, session: Session, catalog: Catalog) -> None:
         """Look up what was learned, after a while or where the catalog is another one."""
@@ -64,7 +78,8 @@ class Insights:
             return
         if self._catalog != catalog.hash:
             self._catalog, self._prior = catalog.hash, curve_of(prior_cases(catalog))
-        self._curves, self._looked_at = await learned.curves(session), time.monotonic()
+        self._curves, self._counts = await learned.curves(session), await learned.counts(session)
+        self._looked_at = time.monotonic()
 
     async def _signals(self, session: Session, wanted: Sequence[RoutableJob]) -> dict[UUID, Signals]:
         known, unread = await decisions.load_signals(session, [job.id for job in wanted])
