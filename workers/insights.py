@@ -57,7 +57,7 @@ class Insights:
 
     def worth_usd(self, job: RoutableJob, policy: RoutingPolicy) -> float | None:
         """What a right answer is worth for a job under a policy, as it was known when `of` was asked last."""
-        return worth_usd(policy, job.spec.preferences, self._curves, prior=self._prior)
+        return worth_usd(policy, job, self._curves, prior=self._prior)
 
     def _insight(self, job: RoutableJob, signals: Signals | None, catalog: Catalog) -> Insight:
         policy, wishes = catalog.policy_of(job), job.spec.preferences
