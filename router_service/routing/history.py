@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
 from router_service.catalog.policies import PRESETS
 from router_service.routing.calibration import DEFAULT_TARGET, DRAW, Offer, curve_of
-from router_service.routing.comparison import Comparison, Expected
+from router_service.routing.comparison import Comparison, Expected, places_of
 from router_service.routing.decision import route
 from router_service.routing.methods import BUILT_IN
 from router_service.routing.replay import differences, job_of
@@ -95,12 +95,14 @@ def what_if(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT
     curve = _curve(history, usable, policy, methods) if policy.has_target else None
     target = policy.quality_target or DEFAULT_TARGET
     comparison = Comparison()
+    places = {name: places_of(catalog) for name, catalog in history.catalogs.items()}
     for each in usable:
         worth = None if curve is None else curve.worth_usd(target, draw=share_of(each.job_id, DRAW))
         after = history.again(each, policy, methods, worth_usd=worth)
         comparison.add(
             Expected.of(each.model_id, each.candidates),
             Expected.of(after.model_id, [candidate.as_json() for candidate in after.candidates]),
+            places=places[each.catalog],
         )
     return comparison
 
