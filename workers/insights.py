@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from router_service.routing.calibration import curve_of, prior_cases, worth_usd
-from router_service.routing.estimates import Evidence, estimates_of
+from router_service.routing.estimates import estimates_of, shifts_of
 from router_service.routing.insight import Insight
 from router_service.routing.reading import must_read
 from router_service.signals.extract import DEFAULT, extract
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.calibration import Curve
-    from router_service.routing.estimates import Count
+    from router_service.routing.estimates import Cell
     from router_service.routing.insight import Estimate
     from router_service.signals.extract import Extractor
     from router_service.signals.signals import Signals
@@ -41,7 +41,7 @@ class Insights:
     def __init__(self, extractors: Sequence[Extractor] = DEFAULT) -> None:
         self._extractors = tuple(extractors)
         self._curves: Mapping[str, Curve] = {}
-        self._counts: Mapping[str, Mapping[tuple[str, str], Count]] = {}
+        self._shifts: Mapping[Cell, float] = {}
         self._prior: Curve | None = None
         self._catalog = ""
         self._looked_at = -math.inf
@@ -68,7 +68,8 @@ class Insights:
                 catalog.models,
                 task=wishes.task or (signals.task if signals else None),
                 domain=wishes.domain or (signals.domain if signals else None),
-                evidence=Evidence(self._counts.get(job.tenant_id, {}), self._counts.get("", {})),
+                tenant_id=job.tenant_id,
+                shifts=self._shifts,
             )
         return Insight(signals=signals, estimates=estimates, worth_usd=self.worth_usd(job, policy))
 
@@ -78,7 +79,8 @@ class Insights:
             return
         if self._catalog != catalog.hash:
             self._catalog, self._prior = catalog.hash, curve_of(prior_cases(catalog))
-        self._curves, self._counts = await learned.curves(session), await learned.counts(session)
+        self._curves = await learned.curves(session)
+        self._shifts = shifts_of(await learned.counts(session), self._shifts)
         self._looked_at = time.monotonic()
 
     async def _signals(self, session: Session, wanted: Sequence[RoutableJob]) -> dict[UUID, Signals]:
