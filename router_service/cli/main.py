@@ -10,6 +10,7 @@ import typer
 from typer.main import get_command
 
 from router_service.cli import (
+    assignment,
     batches,
     bench,
     dead_letters,
@@ -90,6 +91,7 @@ app.add_typer(keys.app, name="keys", rich_help_panel=OPERATION)
 app.command("reload", rich_help_panel=OPERATION)(keys.reload)
 app.command("doctor", rich_help_panel=OPERATION)(doctor.command)
 app.add_typer(bench.app, name="bench", rich_help_panel=OPERATION)
+evaluate.app.command()(assignment.assignment)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=OPERATION)
 app.command("demo", rich_help_panel=OPERATION)(demo.command)
 app.command("up", rich_help_panel=SERVICE)(services.up)
