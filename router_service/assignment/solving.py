@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from router_service.assignment.search import Optimum
 
 TIME_SHARE = 0.003  # of the cost, which may be given for an earlier end where nobody prices time
-RESERVE = 0.01  # of the time, kept back in planning for answers that are longer than expected
+RESERVE = 0.005  # of the time, kept back in planning for answers that are longer than expected
 SLACK = 1e-7
 TIGHTENED = 3
 

@@ -2,8 +2,7 @@
 
 A folder has train/ and public_test/, each with questions.jsonl.gz and outcomes.csv.gz. Quality and length of an answer are
 predicted by category and length of the prompt alone, from the first part, so that the predictions are weak and honest. No latency
-was recorded: a call takes 0.4 s and 1/80 s for each token of its answer. Every model's tpm gives a fifth of what the whole batch
-would take there.
+was recorded: a call takes 0.4 s and 1/80 s for each token of its answer. The models' tpm would together take the batch twice.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 DEADLINE_S = 600.0
 SHARE = 0.98
-ROOM = 0.2
+ROOM = 2.0  # batches that all models take together
 FIRST_S, TOKENS_PER_S = 0.4, 80.0
 LENGTHS = (70, 140)  # tokens of a prompt, between short, middle and long
 PRIOR = 20.0  # questions that a model's overall mean counts as in each of its cells
@@ -109,7 +108,7 @@ def world_of(
         latency_s=FIRST_S + expected_out / TOKENS_PER_S,
         eligible=np.ones(quality.shape, dtype=np.bool_),
     )
-    tpm = ROOM * (tokens_in[:, None] + expected_out).sum(axis=0) * 60 / DEADLINE_S
+    tpm = ROOM / len(models) * (tokens_in[:, None] + expected_out).sum(axis=0) * 60 / DEADLINE_S
     limits = {model: Limits(slots=len(rows), tpm=float(each)) for model, each in zip(models, tpm, strict=True)}
     return World(
         jobs=jobs,
