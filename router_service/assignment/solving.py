@@ -28,6 +28,7 @@ TIME_SHARE = 0.003  # of the cost, which may be given for an earlier end where n
 RESERVE = 0.005  # of the time, kept back in planning for answers that are longer than expected
 SLACK = 1e-7
 TIGHTENED = 3
+STUCK = 0.2  # of a delay: what less than this is gained from, a late call keeps up and not the limits
 
 
 def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> Plan | Infeasible:
@@ -116,7 +117,9 @@ def _in_deadline(jobs: Jobs, capacity: Capacity, *, found: Solution, frame: Fram
             break
         frame = replace(frame, begun_s=frame.begun_s * deadline_s / plan.finish_s * (1 - RESERVE / 2))
         sooner = plan_of(jobs, capacity=capacity, found=found, frame=frame)
-        plan = min(plan, sooner, key=lambda each: (each.finish_s > deadline_s, each.finish_s))
+        if sooner.finish_s > plan.finish_s - STUCK * (plan.finish_s - deadline_s):
+            break
+        plan = sooner
     return plan
 
 
