@@ -34,6 +34,7 @@ STUCK = 0.2  # of a delay: what less than this is gained from, a late call keeps
 def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> Plan | Infeasible:
     """The cheapest way to meet the goal. Each job stands for `scale` of them where `jobs` is a sample.
 
+    A plan may end a little after the deadline (`finish_s`) where single long calls, and no limit, take it there.
     Raises ValueError for no jobs at all.
     """
     if len(jobs) == 0:

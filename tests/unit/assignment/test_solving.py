@@ -30,7 +30,7 @@ def planned(jobs: Jobs, capacity: Capacity, goal: Goal) -> Plan:
 
 
 @given(seed=SEEDS, share=st.floats(0.1, 0.8), quality=st.floats(0.8, 0.99), missing=st.floats(0.0, 0.5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)  # its tolerances are of chance
 def test_a_plan_keeps_every_limit_eligibility_and_the_quality(
     seed: int, share: float, quality: float, missing: float
 ) -> None:
@@ -50,7 +50,7 @@ def test_a_plan_keeps_every_limit_eligibility_and_the_quality(
 
 
 @given(seed=SEEDS, share=st.floats(0.1, 0.8), quality=st.floats(0.8, 0.97))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, derandomize=True)  # its tolerances are of chance
 def test_a_plan_costs_no_less_than_the_bound_and_no_more_than_that_of_a_little_less_time(
     seed: int, share: float, quality: float
 ) -> None:
@@ -63,7 +63,7 @@ def test_a_plan_costs_no_less_than_the_bound_and_no_more_than_that_of_a_little_l
 
 
 @given(seed=SEEDS, quality=st.floats(0.6, 0.8), share=st.floats(0.2, 0.8))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)  # as above
 def test_tightening_never_lowers_the_bound(seed: int, quality: float, share: float) -> None:
     jobs = batch(seed=seed)
     loose = planned(jobs, room_for(jobs, share), Goal(quality=quality - 0.05, deadline_s=TIME_S)).bound_usd
