@@ -17,10 +17,11 @@ import numpy as np
 
 from router_service.assignment.capacity import Capacity
 from router_service.assignment.goal import Goal
-from router_service.assignment.jobs import Jobs, key_of
+from router_service.assignment.jobs import Jobs
 from router_service.catalog.models import Limits
 from router_service.evaluation.assignment import result_of, summary
 from router_service.evaluation.batch_worlds import World
+from router_service.routing.prices import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
