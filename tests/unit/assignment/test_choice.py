@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from router_service.assignment.choice import choices, choose
 from router_service.assignment.goal import Goal
-from router_service.assignment.jobs import Jobs, key_of, lots_of
+from router_service.assignment.jobs import Jobs, lots_of
 from router_service.assignment.plan import Plan
 from router_service.assignment.solving import solve
-from router_service.routing.prices import Toll
+from router_service.routing.prices import Toll, key_of
 from tests.support.assignments import batch, room_for
 
 PRICES = st.floats(0, 1e-2, allow_nan=False)
