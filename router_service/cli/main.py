@@ -24,6 +24,7 @@ from router_service.cli import (
     output,
     services,
     summarize,
+    train,
 )
 from router_service.cli.exits import EPILOGUE, ExitCode, exit_code
 from router_service.cli.session import Options
@@ -93,6 +94,7 @@ app.command("doctor", rich_help_panel=OPERATION)(doctor.command)
 app.add_typer(bench.app, name="bench", rich_help_panel=OPERATION)
 evaluate.app.command()(assignment.assignment)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=OPERATION)
+app.command("train", rich_help_panel=OPERATION)(train.command)
 app.command("demo", rich_help_panel=OPERATION)(demo.command)
 app.command("up", rich_help_panel=SERVICE)(services.up)
 app.command("down", rich_help_panel=SERVICE)(services.down)
