@@ -8,12 +8,15 @@ import math
 import time
 from typing import TYPE_CHECKING
 
+from router_service.prediction import Predictor
 from router_service.routing.calibration import curve_of, prior_cases, worth_usd
 from router_service.routing.estimates import estimates_of, shifts_of
 from router_service.routing.insight import Insight
 from router_service.routing.reading import must_read
 from router_service.signals.extract import DEFAULT, extract
 from router_service.signals.hints import PREFIX
+from router_service.signals.plugins import load_extractors
+from router_service.signals.predicted import Prophet
 from router_service.signals.request import Request
 from router_service.store import decisions, learned
 
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from router_service.routing.calibration import Curve
     from router_service.routing.estimates import Cell
     from router_service.routing.insight import Estimate
+    from router_service.settings import Settings
     from router_service.signals.extract import Extractor
     from router_service.signals.signals import Signals
     from router_service.store.decisions import Unread
@@ -96,6 +100,15 @@ class Insights:
         requests = [_request(each, by_id[each.id]) for each in unread]
         signals = extract(requests, extractors=self._extractors)
         return {each.id: signal for each, signal in zip(unread, signals, strict=True)}
+
+
+def open_insights(settings: Settings) -> Insights:
+    """With plugins and the predictor. Raises SettingsError where one of them cannot be loaded."""
+    prophet = Prophet()
+    if settings.predictor is not None:
+        own = Predictor.load(settings.predictor)
+        prophet = Prophet(lambda: own)
+    return Insights((*load_extractors(), prophet))
 
 
 def _request(each: Unread, job: RoutableJob) -> Request:

@@ -6,12 +6,15 @@ Predictions are signals like others: made once, by a predictor that is named by 
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, TypedDict, cast
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from router_service.prediction import general
 
-    from router_service.prediction.predictor import Prediction, Predictor
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from router_service.prediction import Prediction, Predictor
     from router_service.signals.request import Request
     from router_service.signals.signals import JSON, Signals
 
@@ -35,13 +38,21 @@ class Predicted(TypedDict):
 
 
 class Prophet:
-    """An extractor over a predictor."""
+    """An extractor over a predictor: over the shipped one, which knows domains and difficulty, or one of the operator's own."""
 
     name = NAME
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-        self.version = predictor.hash
+    def __init__(self, load: Callable[[], Predictor] = general) -> None:
+        self._load = load
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        """Loaded when the first request is read: many catalogs never need it."""
+        return self._load()
+
+    @cached_property
+    def version(self) -> str:
+        return self._predictor.hash
 
     def extract(self, requests: Sequence[Request], /) -> Sequence[Mapping[str, JSON]]:
         if not requests:

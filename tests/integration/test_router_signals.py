@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from router_service.routing.history import History, replayed
+from router_service.signals.extract import DEFAULT
+from router_service.signals.predicted import Prophet
 from router_service.store import decisions
 from router_service.store.decisions import Selection
 from tests.support.catalogs import entry
 from tests.support.steps import TENANT, new_job
+from workers.insights import Insights
+from workers.router import Router
 
 if TYPE_CHECKING:
     from router_service.store.session import Database
@@ -137,3 +141,34 @@ async def test_what_a_pass_has_placed_already_counts_for_the_least_busy(
     routed = await chosen(sql)
     assert set(routed) == {"one", "other"}
     assert abs(routed["one"] - routed["other"]) <= 16
+
+
+async def test_a_hard_request_goes_to_the_better_model_and_an_easy_one_to_the_cheaper(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    """With the shipped predictor, which knows neither model: what is declared, moved by how hard the request is.
+
+    On a usual job of these sizes the big one's answer is worth 0.2 x 0.002 USD more and costs 0.00038 USD more.
+    """
+    workers = await open_workers(
+        entry("small", cost=1e-7, router={"quality": {"default": 0.7}}),
+        entry("big", cost=2e-6, router={"quality": {"default": 0.9}}),
+        router={"policies": {"default": {"quality_usd": 0.002}}},
+    )
+    workers.router = Router(workers.runtime, Insights((*DEFAULT, Prophet())))
+    easy = [f"Tom has {number} apples and buys 3 more. How many apples does he have now?" for number in range(20)]
+    hard = [
+        f"Let f be holomorphic on the unit disc with |f(z)| <= 1 and f(0) = 0. Determine the supremum of |f^({number})(0)|."
+        f"\nA. {number}! B. {number} C. 1/{number} D. e^{number} E. none of these"
+        for number in range(20)
+    ]
+    made = await steps.accept(
+        *(new_job(model="auto", body=body(text), tokens_in=100, tokens_out=100) for text in (*easy, *hard))
+    )
+    await workers.route()
+    models = {row["id"]: row["model_id"] for row in await sql.rows("SELECT id, model_id FROM jobs")}
+    to_big = [models[job.id] == "big" for job in made]
+    assert sum(to_big[:20]) < 10 < sum(to_big[20:])
+    signals = await sql.value("SELECT signals FROM job_signals WHERE job_id = %s", made[0].id)
+    assert signals["domain"] == "math"
+    assert len(signals["versions"]["predictor"]) == 16
