@@ -27,14 +27,14 @@ SPREAD = 1.702  # the logistic function nearest to the normal one, by which a st
 class Predicted(TypedDict):
     """What is kept of a prediction in `Signals.extra`, by `<NAME>.<key>`.
 
-    `hardness`: standard deviations above a usual request; `familiarity`: 0 foreign to 1 like what was trained with; `quality` and
-    `tokens_out` by the names that models were trained under.
+    `hardness`: standard deviations above a usual request; `familiarity`: 0 foreign to 1 like what was trained with; `p_correct`
+    and `answer_tokens` by the names that models were trained under.
     """
 
     hardness: float
     familiarity: float
-    quality: dict[str, float]
-    tokens_out: dict[str, int]
+    p_correct: dict[str, float]
+    answer_tokens: dict[str, int]
 
 
 class Prophet:
@@ -74,8 +74,8 @@ def _signals(said: Prediction, row: int) -> Mapping[str, JSON]:
     known: dict[str, JSON] = {
         "hardness": round(hardness, 4),
         "familiarity": round(familiarity, 4),
-        "quality": {model: round(float(said.p_correct[row, at]), 4) for at, model in enumerate(said.models)},
-        "tokens_out": {model: round(float(said.tokens_out[row, at])) for at, model in enumerate(said.models)},
+        "p_correct": {model: round(float(said.p_correct[row, at]), 4) for at, model in enumerate(said.models)},
+        "answer_tokens": {model: round(float(said.tokens_out[row, at])) for at, model in enumerate(said.models)},
     }
     if familiarity < LEAST_FAMILIAR:
         return known
