@@ -50,6 +50,7 @@ class Recipe:
     rest_penalty: float = 10.0
     rest_share: float = 0.3
     tokens_penalty: float = 3.0
+    most_excess: float = 4.0  # of a length, in mean lengths of the model
     far_quantile: float = 0.002
     near_quantile: float = 0.1
 
@@ -203,10 +204,16 @@ def _best_penalties(x: Floats, y: Floats, penalties: Sequence[float]) -> tuple[F
 
 
 def _tokens(tokens_out: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats, Floats]:
+    """Each model's length by domain; beyond that, one factor for all models, by how much a text asks for more than usual.
+
+    A factor of its own for each model would be noise that turns choices between models of about the same cost.
+    """
     known = ~np.isnan(tokens_out)
-    base = np.where(known.any(axis=0), np.nan_to_num(tokens_out).sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.0)
-    moved = np.where(known, tokens_out - base, 0.0)
-    return (base, *_two_stages(moved, views, recipe))
+    base = np.where(known, tokens_out, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    by_domain = ridge(views.domain, np.where(known, tokens_out - base, 0.0), recipe.table_penalty)
+    excess = np.where(known, tokens_out - base - views.domain @ by_domain, 0.0) / np.maximum(base, 1.0)
+    bounded = np.clip(excess, -1.0, recipe.most_excess).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return base, by_domain, ridge(views.landmarks, bounded[:, None], recipe.tokens_penalty) * base
 
 
 def _two_stages(moved: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats]:
