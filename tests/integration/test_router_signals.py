@@ -80,7 +80,7 @@ async def test_a_full_specialist_does_not_hold_up_the_other_jobs_of_its_lane(
     """All the first lines want the German model, which takes few; those behind them want the other one, which is idle."""
     workers = await open_workers(
         entry("german", cost=1e-9, params={"max_parallel_requests": 1}, router={"languages": ["de"]}),
-        entry("any", cost=1.0, params={"max_parallel_requests": 50}),
+        entry("any", cost=1.0, params={"max_parallel_requests": 8}),
         router={"policies": {"default": {"wait_usd_per_hour": 0.0}}},
     )
     lines = [new_job(model="auto", body=body(GERMAN)) for _ in range(100)]
@@ -110,6 +110,21 @@ async def test_decisions_under_load_are_the_same_when_taken_again(
         await workers.call("dear")
     told = await history(workers, database)
     assert len(told.recorded) >= 60
+    assert replayed(told) == []
+
+
+async def test_what_is_decided_anew_in_a_pass_is_stored_with_what_was_known_by_then(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    """The cheap one is found full in the middle of the pass, and the rest goes to the other one: on other counters."""
+    workers = await open_workers(
+        entry("cheap", cost=1e-9, params={"max_parallel_requests": 2}), entry("dear", cost=1.1e-9)
+    )
+    await steps.batch(6, model="auto")
+    await workers.route()
+    assert await chosen(sql) == {"cheap": 4, "dear": 2}
+    told = await history(workers, database)
+    assert len(told.counters) == 2
     assert replayed(told) == []
 
 
