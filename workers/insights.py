@@ -6,15 +6,17 @@ import asyncio
 import json
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from router_service.routing.calibration import curve_of, prior_cases, worth_usd
-from router_service.routing.insight import Insight
+from router_service.routing.insight import NOTHING, Insight
 from router_service.routing.reading import must_read
 from router_service.signals.extract import DEFAULT, extract
 from router_service.signals.hints import PREFIX
 from router_service.signals.request import Request
-from router_service.store import decisions, learned
+from router_service.store import decisions, learned, plans
+from router_service.store.decisions import Unread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.calibration import Curve
+    from router_service.routing.prices import Prices
     from router_service.signals.extract import Extractor
     from router_service.signals.signals import Signals
-    from router_service.store.decisions import Unread
     from router_service.store.session import Session
 
 KNOWN_FOR_S = 5.0  # what was learned is looked up so often
+MOST_PLANS = 1000  # whose prices are remembered
 
 
 class Insights:
@@ -39,19 +42,63 @@ class Insights:
         self._extractors = tuple(extractors)
         self._curves: Mapping[str, Curve] = {}
         self._prior: Curve | None = None
+        self._prices: dict[str, Prices] = {}
         self._catalog = ""
         self._looked_at = -math.inf
 
-    async def of(self, session: Session, jobs: Sequence[RoutableJob], *, catalog: Catalog) -> dict[UUID, Insight]:
-        """For each job that has to be read what is known of it; in the caller's transaction. The others are left out."""
-        wanted = [job for job in jobs if must_read(job.spec, policy=catalog.policy_of(job), catalog=catalog)]
-        if not wanted:
+    async def of(
+        self, session: Session, jobs: Sequence[RoutableJob], *, catalog: Catalog, planning: bool = False
+    ) -> dict[UUID, Insight]:
+        """For each job that has to be read what is known of it; in the caller's transaction. The others are left out.
+
+        `planning`: for a plan that is to be made, read what one needs.
+        """
+
+        def is_planned(job: RoutableJob) -> bool:
+            return (planning or job.plan is not None) and catalog.policy_of(job).plan is not False
+
+        def is_wanted(job: RoutableJob) -> bool:
+            policy = catalog.policy_of(job)
+            return must_read(job.spec, policy=policy, catalog=catalog, planned=is_planned(job))
+
+        wanted = [job for job in jobs if is_wanted(job)]
+        priced = {job.id: job.plan for job in jobs if job.plan is not None and is_planned(job)}
+        if not wanted and not priced:
             return {}
         await self._learn(session, catalog)
-        signals = await self._signals(session, wanted)
+        known = self.judge(wanted, await self._signals(session, wanted) if wanted else {}, catalog=catalog)
+        return known | await self._priced(session, priced, known)
+
+    def judge(
+        self, jobs: Sequence[RoutableJob], signals: Mapping[UUID, Signals], *, catalog: Catalog
+    ) -> dict[UUID, Insight]:
+        """What is known of jobs that were read, by what was learned when `of` or `read` was asked last."""
         return {
             job.id: Insight(signals=signals.get(job.id), worth_usd=self.worth_usd(job, catalog.policy_of(job)))
-            for job in wanted
+            for job in jobs
+        }
+
+    async def read(
+        self, session: Session, jobs: Sequence[RoutableJob], bodies: Sequence[str], *, catalog: Catalog
+    ) -> dict[UUID, Insight]:
+        """What `of` would say of requests that are not stored as jobs; nothing of them is kept."""
+        await self._learn(session, catalog)
+        unread = [Unread(job.id, body) for job, body in zip(jobs, bodies, strict=True)]
+        signals = await asyncio.to_thread(self._read, unread, {job.id: job for job in jobs})
+        return self.judge(jobs, signals, catalog=catalog)
+
+    async def _priced(
+        self, session: Session, plan_of: Mapping[UUID, str], known: Mapping[UUID, Insight]
+    ) -> dict[UUID, Insight]:
+        """With the prices of the plans for their batches."""
+        missing = set(plan_of.values()) - self._prices.keys()
+        if missing:
+            if len(self._prices) > MOST_PLANS:
+                self._prices.clear()
+            self._prices |= await plans.prices(session, {*plan_of.values()} - self._prices.keys())
+        return {
+            job_id: replace(known.get(job_id, NOTHING), prices=self._prices.get(plan))
+            for job_id, plan in plan_of.items()
         }
 
     def worth_usd(self, job: RoutableJob, policy: RoutingPolicy) -> float | None:
