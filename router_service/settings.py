@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default=Path(".waybill"), description="where `waybill up` keeps Postgres, Redis, keys and logs"
     )
+    predictor: Path | None = Field(
+        default=None, description="what `waybill train` wrote, for the router; the shipped one where it is not set"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     lease_s: float = Field(default=20.0, gt=0, description="a call whose worker is silent for so long is taken over")

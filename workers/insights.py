@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from router_service.routing.calibration import curve_of, prior_cases, worth_usd
+from router_service.routing.estimates import Evidence, estimates_of
 from router_service.routing.insight import NOTHING, Insight
 from router_service.routing.reading import must_read
 from router_service.signals.extract import DEFAULT, extract
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.calibration import Curve
+    from router_service.routing.estimates import Count
+    from router_service.routing.insight import Estimate
     from router_service.routing.prices import Prices
     from router_service.signals.extract import Extractor
     from router_service.signals.signals import Signals
@@ -41,6 +44,7 @@ class Insights:
     def __init__(self, extractors: Sequence[Extractor] = DEFAULT) -> None:
         self._extractors = tuple(extractors)
         self._curves: Mapping[str, Curve] = {}
+        self._counts: Mapping[str, Mapping[tuple[str, str], Count]] = {}
         self._prior: Curve | None = None
         self._prices: dict[str, Prices] = {}
         self._catalog = ""
@@ -66,17 +70,9 @@ class Insights:
         if not wanted and not priced:
             return {}
         await self._learn(session, catalog)
-        known = self.judge(wanted, await self._signals(session, wanted) if wanted else {}, catalog=catalog)
+        signals = await self._signals(session, wanted) if wanted else {}
+        known = {job.id: self._insight(job, signals.get(job.id), catalog) for job in wanted}
         return known | await self._priced(session, priced, known)
-
-    def judge(
-        self, jobs: Sequence[RoutableJob], signals: Mapping[UUID, Signals], *, catalog: Catalog
-    ) -> dict[UUID, Insight]:
-        """What is known of jobs that were read, by what was learned when `of` or `read` was asked last."""
-        return {
-            job.id: Insight(signals=signals.get(job.id), worth_usd=self.worth_usd(job, catalog.policy_of(job)))
-            for job in jobs
-        }
 
     async def read(
         self, session: Session, jobs: Sequence[RoutableJob], bodies: Sequence[str], *, catalog: Catalog
@@ -85,17 +81,15 @@ class Insights:
         await self._learn(session, catalog)
         unread = [Unread(job.id, body) for job, body in zip(jobs, bodies, strict=True)]
         signals = await asyncio.to_thread(self._read, unread, {job.id: job for job in jobs})
-        return self.judge(jobs, signals, catalog=catalog)
+        return {job.id: self._insight(job, signals.get(job.id), catalog) for job in jobs}
 
     async def _priced(
         self, session: Session, plan_of: Mapping[UUID, str], known: Mapping[UUID, Insight]
     ) -> dict[UUID, Insight]:
         """With the prices of the plans for their batches."""
-        missing = set(plan_of.values()) - self._prices.keys()
-        if missing:
-            if len(self._prices) > MOST_PLANS:
-                self._prices.clear()
-            self._prices |= await plans.prices(session, {*plan_of.values()} - self._prices.keys())
+        if len(self._prices) > MOST_PLANS:
+            self._prices.clear()
+        self._prices |= await plans.prices(session, set(plan_of.values()) - self._prices.keys())
         return {
             job_id: replace(known.get(job_id, NOTHING), prices=self._prices.get(plan))
             for job_id, plan in plan_of.items()
@@ -103,7 +97,20 @@ class Insights:
 
     def worth_usd(self, job: RoutableJob, policy: RoutingPolicy) -> float | None:
         """What a right answer is worth for a job under a policy, as it was known when `of` was asked last."""
-        return worth_usd(policy, job.spec.preferences, self._curves, prior=self._prior)
+        return worth_usd(policy, job, self._curves, prior=self._prior)
+
+    def _insight(self, job: RoutableJob, signals: Signals | None, catalog: Catalog) -> Insight:
+        policy, wishes = catalog.policy_of(job), job.spec.preferences
+        estimates: dict[str, Estimate] = {}
+        if policy.learned:
+            estimates = estimates_of(
+                signals,
+                catalog.models,
+                task=wishes.task or (signals.task if signals else None),
+                domain=wishes.domain or (signals.domain if signals else None),
+                evidence=Evidence(self._counts.get(job.tenant_id, {}), self._counts.get("", {})),
+            )
+        return Insight(signals=signals, estimates=estimates, worth_usd=self.worth_usd(job, policy))
 
     async def _learn(self, session: Session, catalog: Catalog) -> None:
         """Look up what was learned, after a while or where the catalog is another one."""
@@ -111,7 +118,8 @@ class Insights:
             return
         if self._catalog != catalog.hash:
             self._catalog, self._prior = catalog.hash, curve_of(prior_cases(catalog))
-        self._curves, self._looked_at = await learned.curves(session), time.monotonic()
+        self._curves, self._counts = await learned.curves(session), await learned.counts(session)
+        self._looked_at = time.monotonic()
 
     async def _signals(self, session: Session, wanted: Sequence[RoutableJob]) -> dict[UUID, Signals]:
         known, unread = await decisions.load_signals(session, [job.id for job in wanted])

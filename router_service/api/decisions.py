@@ -14,6 +14,7 @@ from router_service.catalog.routing import policy_of_document
 from router_service.errors import CatalogError, InvalidRequestError
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
+from router_service.routing.comparison import places_of
 from router_service.routing.history import History, replayed, what_if
 from router_service.routing.replay import Recorded
 from router_service.store import catalogs, decisions, plans
@@ -80,7 +81,11 @@ async def shadow(request: HistoryRequest, here: Here, principal: Caller) -> dict
         raise InvalidRequestError("no shadow policy: the catalog has none under router_settings.router.shadow")
     async with here.database.transaction() as session:
         comparison = await decisions.shadowed(
-            session, _selection(request, principal.tenant_id), policy=found.policy.hash, most=request.limit
+            session,
+            _selection(request, principal.tenant_id),
+            policy=found.policy.hash,
+            places=places_of(here.offered()),
+            most=request.limit,
         )
     told = {"object": "decisions.shadow", "policy": found.policy.hash, "name": found.policy.name}
     return told | comparison.as_json()

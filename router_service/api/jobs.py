@@ -193,7 +193,7 @@ async def _outlook(here: State, row: Any) -> dict[str, Any]:
     policy = catalog.policy_of(job)
     async with here.database.transaction() as session:
         read, _unread = await decisions.load_signals(session, [row.id])
-        worth = worth_usd(policy, spec.preferences, await learned.curves(session), prior=curve_of(prior_cases(catalog)))
+        worth = worth_usd(policy, job, await learned.curves(session), prior=curve_of(prior_cases(catalog)))
     insight = Insight(signals=read.get(row.id), worth_usd=worth, is_read=row.id in read)
     decision = route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
     changes = {"changes": [change.as_json() for change in decision.changes]} if decision.changes else {}

@@ -81,6 +81,22 @@ def routing(
 
 
 @app.command()
+def replay(
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="How many jobs are routed.")] = 10_000,
+    routers: Annotated[int, typer.Option("--routers", min=1, max=4, help="Router workers.")] = 3,
+    json: JsonFlag = False,
+) -> None:
+    """Whether decisions taken under load by several routers come out the same when they are taken again."""
+    from router_service.evaluation import replays as bench  # noqa: PLC0415 brings the whole stack
+
+    report = bench.run(jobs=jobs, routers=routers)
+    if json:
+        output.print_json(report)
+        return
+    output.print_table(("", "#"), [(name, value) for name, value in report.items()])
+
+
+@app.command()
 def limits(
     shape: Annotated[
         list[ShapeName], typer.Option("--shape", help="Which load; may be repeated. Without it all but `backlog`.")

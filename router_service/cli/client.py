@@ -154,6 +154,9 @@ class ApiClient:
     def what_if(self, policy: Json, which: Json) -> Json:
         return self._post("/v1/decisions/what-if", {**which, "policy": policy})
 
+    def shadow(self, which: Json) -> Json:
+        return self._post("/v1/decisions/shadow", which)
+
     # Dead letters
 
     def dead_letters(self, filters: Mapping[str, str]) -> Iterator[Json]:

@@ -54,11 +54,22 @@ def what_if(
     except OSError as error:
         raise UsageProblemError(f"--policy {policy}: {error.strerror}") from error
     which: Json = {"limit": limit} | (_of(batch) if batch else {})
-    now = datetime.now(UTC)
-    given = {"since": since, "until": until}
-    which |= {name: moment(text, now=now, option=f"--{name}") for name, text in given.items() if text}
+    which |= _period(since, until)
     with connect(context) as client:
         told = client.what_if(document, which)
+    if json:
+        output.print_json(told)
+        return
+    print_comparison(told)
+
+
+def shadow(
+    context: typer.Context, since: Since = None, until: Until = None, limit: Limit = 10_000, json: JsonFlag = False
+) -> None:
+    """What the shadow policy in the catalog would have done, on the jobs that it looked at. Nothing is moved."""
+    which: Json = {"limit": limit} | _period(since, until)
+    with connect(context) as client:
+        told = client.shadow(which)
     if json:
         output.print_json(told)
         return
@@ -69,12 +80,14 @@ def print_comparison(told: Json) -> None:
     """Both sides in one table, and below it where jobs would move."""
     before, after = told["before"], told["after"]
     models = sorted({*before["models"], *after["models"]})
+    places = sorted({*before["places"], *after["places"]})
     rows = [
         ("cost USD", output.usd(before["cost_usd"]), output.usd(after["cost_usd"])),
         ("mean quality", _number(before["quality"]), _number(after["quality"])),
         ("mean latency s", _number(before["latency_s"]), _number(after["latency_s"])),
         *((f"jobs on {name}", before["models"].get(name, 0), after["models"].get(name, 0)) for name in models),
     ]
+    rows += [(f"jobs in {name}", before["places"].get(name, 0), after["places"].get(name, 0)) for name in places]
     output.print_table(
         ("", "#as it was", "#under this policy"),
         rows,
@@ -82,6 +95,11 @@ def print_comparison(told: Json) -> None:
     )
     for move in told["moves"][:MOST_SHOWN]:
         output.tell(f"{move['jobs']} from {move['from']} to {move['to']}")
+
+
+def _period(since: str | None, until: str | None) -> Json:
+    now, given = datetime.now(UTC), {"since": since, "until": until}
+    return {name: moment(text, now=now, option=f"--{name}") for name, text in given.items() if text}
 
 
 def _of(identity: str) -> Json:

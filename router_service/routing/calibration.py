@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from router_service.routing.strategies import share_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from router_service.catalog.models import Catalog
     from router_service.catalog.policies import RoutingPolicy
-    from router_service.jobs.preferences import Preferences
+    from router_service.jobs.spec import RoutableJob
 
+DRAW = "quality"
 MOST_POINTS = 64
 JUST_ABOVE = 1 + 1e-6  # so that the step is taken, whatever the rounding
 PRIOR_TOKENS_IN, PRIOR_TOKENS_OUT = 600, 250
@@ -48,9 +51,18 @@ class Curve:
     points: tuple[Point, ...]
     jobs: int
 
-    def worth_usd(self, target: float) -> float:
-        """The least worth that reaches the target, a share of the strongest model's quality; the largest where none does."""
-        return next((each.worth_usd for each in self.points if each.quality_share >= target), self.points[-1].worth_usd)
+    def worth_usd(self, target: float, *, draw: float = 0.0) -> float:
+        """A worth that reaches the target, a share of the strongest model's quality; the largest where none does.
+
+        Between two points of the curve no single worth meets a target: jobs that are alike all go one way or the other. `draw`, a
+        number in (0, 1] that is even over jobs, takes the lower point for as many of them as keep the mean at the target.
+        """
+        at = next((place for place, each in enumerate(self.points) if each.quality_share >= target), None)
+        if at is None or at == 0:
+            return self.points[-1 if at is None else 0].worth_usd
+        below, above = self.points[at - 1], self.points[at]
+        share = (target - below.quality_share) / (above.quality_share - below.quality_share)
+        return above.worth_usd if draw <= share else below.worth_usd
 
 
 def curve_of(cases: Iterable[Mapping[str, Offer]]) -> Curve | None:
@@ -72,7 +84,7 @@ def curve_of(cases: Iterable[Mapping[str, Offer]]) -> Curve | None:
 
 
 def worth_usd(
-    policy: RoutingPolicy, wishes: Preferences, curves: Mapping[str, Curve], *, prior: Curve | None
+    policy: RoutingPolicy, job: RoutableJob, curves: Mapping[str, Curve], *, prior: Curve | None
 ) -> float | None:
     """What a right answer is worth for a job: as calibrated for its policy, else by `prior`; None where nothing tells.
 
@@ -81,7 +93,8 @@ def worth_usd(
     if not policy.has_target:
         return None
     curve = curves.get(policy.hash, prior)
-    return None if curve is None else curve.worth_usd(wishes.quality_target or policy.quality_target or DEFAULT_TARGET)
+    target = job.spec.preferences.quality_target or policy.quality_target or DEFAULT_TARGET
+    return None if curve is None else curve.worth_usd(target, draw=share_of(job.id, DRAW))
 
 
 def prior_cases(catalog: Catalog) -> list[dict[str, Offer]]:

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from router_service.catalog.models import Catalog
+
 NOWHERE = "(none)"
+UNKNOWN = "(not known)"
 
 
 class Expected(NamedTuple):
@@ -33,14 +36,16 @@ class Expected(NamedTuple):
 
 @dataclass(slots=True)
 class Side:
-    """Sums over decisions. A mean is over those of which the value is known."""
+    """Sums over decisions; `places`: where the models compute. A mean is over those of which the value is known."""
 
     models: Counter[str] = field(default_factory=Counter)
+    places: Counter[str] = field(default_factory=Counter)
     sums: Counter[str] = field(default_factory=Counter)
     known: Counter[str] = field(default_factory=Counter)
 
-    def add(self, each: Expected) -> None:
+    def add(self, each: Expected, place: str) -> None:
         self.models[each.model_id or NOWHERE] += 1
+        self.places[place] += 1
         for name in ("cost_usd", "quality", "latency_s"):
             if (value := getattr(each, name)) is not None:
                 self.sums[name] += value
@@ -52,6 +57,7 @@ class Side:
     def as_json(self) -> dict[str, Any]:
         return {
             "models": dict(self.models.most_common()),
+            "places": dict(self.places.most_common()),
             "cost_usd": self.sums["cost_usd"],
             "unpriced": self.models.total() - self.models[NOWHERE] - self.known["cost_usd"],
             "quality": self.mean("quality"),
@@ -67,9 +73,10 @@ class Comparison:
     after: Side = field(default_factory=Side)
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
 
-    def add(self, before: Expected, after: Expected) -> None:
-        self.before.add(before)
-        self.after.add(after)
+    def add(self, before: Expected, after: Expected, *, places: Mapping[str, str]) -> None:
+        """`places`: where each model computes, by its id."""
+        self.before.add(before, places.get(before.model_id or NOWHERE, UNKNOWN))
+        self.after.add(after, places.get(after.model_id or NOWHERE, UNKNOWN))
         if before.model_id != after.model_id:
             self.moves[before.model_id or NOWHERE, after.model_id or NOWHERE] += 1
 
@@ -81,3 +88,10 @@ class Comparison:
             "after": self.after.as_json(),
             "moves": [{"from": one, "to": other, "jobs": jobs} for (one, other), jobs in self.moves.most_common()],
         }
+
+
+def places_of(catalog: Catalog) -> dict[str, str]:
+    """Where each model computes, by its id; a model that does not say is left out."""
+    return {
+        model.id: "+".join(sorted(model.residency.inference)) for model in catalog.models if model.residency is not None
+    }

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
 from router_service.catalog.policies import PRESETS
-from router_service.routing.calibration import DEFAULT_TARGET, Offer, curve_of
-from router_service.routing.comparison import Comparison, Expected
+from router_service.routing.calibration import DEFAULT_TARGET, DRAW, Offer, curve_of
+from router_service.routing.comparison import Comparison, Expected, places_of
 from router_service.routing.decision import route
 from router_service.routing.methods import BUILT_IN
 from router_service.routing.replay import differences, job_of
+from router_service.routing.strategies import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from router_service.catalog.models import Catalog
     from router_service.catalog.policies import RoutingPolicy
+    from router_service.routing.calibration import Curve
     from router_service.routing.counters import Counters
     from router_service.routing.decision import Decision
     from router_service.routing.methods import Methods
@@ -90,20 +92,22 @@ def replayed(history: History, *, methods: Methods = BUILT_IN) -> list[Different
 def what_if(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT_IN) -> Comparison:
     """The recorded decisions beside the same ones under `policy`, its price of quality calibrated on this very history."""
     usable = [each for each in history.recorded if not _missing(history, each, policy)]
-    worth = _worth(history, usable, policy, methods)
+    curve = _curve(history, usable, policy, methods) if policy.has_target else None
+    target = policy.quality_target or DEFAULT_TARGET
     comparison = Comparison()
+    places = {name: places_of(catalog) for name, catalog in history.catalogs.items()}
     for each in usable:
+        worth = None if curve is None else curve.worth_usd(target, draw=share_of(each.job_id, DRAW))
         after = history.again(each, policy, methods, worth_usd=worth)
         comparison.add(
             Expected.of(each.model_id, each.candidates),
             Expected.of(after.model_id, [candidate.as_json() for candidate in after.candidates]),
+            places=places[each.catalog],
         )
     return comparison
 
 
-def _worth(history: History, usable: Sequence[Recorded], policy: RoutingPolicy, methods: Methods) -> float | None:
-    if not policy.has_target:
-        return None
+def _curve(history: History, usable: Sequence[Recorded], policy: RoutingPolicy, methods: Methods) -> Curve | None:
     offers = [
         {
             candidate.model: Offer(candidate.cost_usd, candidate.quality)
@@ -112,8 +116,7 @@ def _worth(history: History, usable: Sequence[Recorded], policy: RoutingPolicy, 
         }
         for each in usable
     ]
-    curve = curve_of(offers)
-    return None if curve is None else curve.worth_usd(policy.quality_target or DEFAULT_TARGET)
+    return curve_of(offers)
 
 
 def _missing(history: History, each: Recorded, policy: RoutingPolicy | None) -> list[str]:

@@ -125,12 +125,14 @@ async def recorded(session: Session, selection: Selection, *, after: tuple[UUID,
     ]
 
 
-async def shadowed(session: Session, selection: Selection, *, policy: str, most: int) -> Comparison:
-    """The latest decisions beside those of the shadow policy of that hash."""
+async def shadowed(
+    session: Session, selection: Selection, *, policy: str, places: Mapping[str, str], most: int
+) -> Comparison:
+    """The latest decisions beside those of the shadow policy of that hash. `places`: where models compute."""
     comparison = Comparison()
     for row in await session.rows("decisions_shadowed", **asdict(selection), policy=policy, most=most):
         shadow = {name: value for name, value in row.shadow.items() if name != "policy"}
-        comparison.add(Expected.of(row.model_id, row.candidates), Expected(**shadow))
+        comparison.add(Expected.of(row.model_id, row.candidates), Expected(**shadow), places=places)
     return comparison
 
 

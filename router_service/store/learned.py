@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_service.routing.calibration import Curve, Offer, Point
+from router_service.routing.estimates import ALL, Count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from uuid import UUID
 
     from router_service.store.session import Session
@@ -20,19 +20,6 @@ class Verdict(NamedTuple):
     job_id: UUID
     source: str
     score: float
-
-
-class Tally(NamedTuple):
-    """How right a model's answers were in a domain ('' where none is known): the sum of scores over so many trials.
-
-    Of one tenant, or ('') of all who share.
-    """
-
-    tenant_id: str
-    model_id: str
-    domain: str
-    score: float
-    trials: float
 
 
 async def recent_offers(session: Session, *, most: int) -> dict[str, list[dict[str, Offer]]]:
@@ -86,7 +73,15 @@ async def give_verdict(session: Session, verdict: Verdict, *, tenant_id: str, sh
     return str(answer.model_id)
 
 
-async def tallies(session: Session) -> Sequence[Tally]:
-    return [
-        Tally(row.tenant_id, row.model_id, row.domain, row.score, row.trials) for row in await session.rows("tallies")
-    ]
+async def counts(session: Session) -> dict[str, dict[tuple[str, str], Count]]:
+    """Of each learner (a tenant, or '' for all who share) how right models' answers were, by model and domain.
+
+    A domain is '' where none was known; ALL has the sums over all of them.
+    """
+    found: dict[str, dict[tuple[str, str], Count]] = {}
+    for row in await session.rows("quality_counts"):
+        known = found.setdefault(row.tenant_id, {})
+        known[row.model_id, row.domain] = Count(row.score, row.trials)
+        before = known.get((row.model_id, ALL), Count())
+        known[row.model_id, ALL] = Count(before.score + row.score, before.trials + row.trials)
+    return found

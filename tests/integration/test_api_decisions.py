@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tests.support.steps import Sql, Steps
 
 SMALL = entry("small", cost=1e-6, router={"quality": {"default": 0.6}}, params={"max_parallel_requests": 100})
-BIG = entry("big", cost=1e-5, router={"quality": {"default": 0.9}}, params={"max_parallel_requests": 100})
+IN_EU = {"data_residency": {"inference": "eu", "storage": "eu"}}
+BIG = entry("big", cost=1e-5, router={"quality": {"default": 0.9}} | IN_EU, params={"max_parallel_requests": 100})
 
 
 @pytest.fixture
@@ -75,6 +76,7 @@ async def test_another_policy_is_tried_on_what_has_happened(api: httpx.AsyncClie
     assert told["before"]["cost_usd"] == pytest.approx(20 * 200 * 1e-6)
     assert told["after"]["cost_usd"] == pytest.approx(20 * 200 * 1e-5)
     assert (told["before"]["quality"], told["after"]["quality"]) == (pytest.approx(0.6), pytest.approx(0.9))
+    assert (told["before"]["places"], told["after"]["places"]) == ({"(not known)": 20}, {"eu": 20})
     assert told["moves"] == [{"from": "small", "to": "big", "jobs": 20}]
     assert await sql.value("SELECT count(*) FROM jobs WHERE model_id = 'big'") == 0
 

@@ -61,6 +61,18 @@ def test_a_target_costs_no_more_than_it_must() -> None:
     assert curve.worth_usd(2.0) == curve.points[-1].worth_usd
 
 
+def test_alike_jobs_are_split_so_that_the_mean_meets_the_target() -> None:
+    curve = curve_of([{"small": Offer(1.0, 0.6), "big": Offer(5.0, 0.9)}] * 100)
+    assert curve is not None
+    draws = [(step + 0.5) / 1000 for step in range(1000)]
+    for target in (0.7, 0.8, 0.95):
+        chosen = [
+            picked([{"small": Offer(1.0, 0.6), "big": Offer(5.0, 0.9)}], curve.worth_usd(target, draw=draw))[0]
+            for draw in draws
+        ]
+        assert sum(each.quality for each in chosen) / 1000 == pytest.approx(0.9 * target, abs=1e-3)
+
+
 def test_without_jobs_or_without_any_hope_there_is_no_curve() -> None:
     assert curve_of([]) is None
     assert curve_of([{}]) is None

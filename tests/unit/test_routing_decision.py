@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_service.catalog.policies import RoutingPolicy
+from router_service.jobs.preferences import Safety
 from router_service.jobs.spec import AUTO, Fallback, JobSpec, RoutableJob
 from router_service.routing.constraints import rejection
 from router_service.routing.counters import Counters
@@ -39,6 +40,12 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
         router["quality"] = {"default": draw(st.sampled_from([0.2, 0.5, 0.9]))}
     if draw(st.booleans()):
         router["modalities"] = ["image"]
+    if draw(st.booleans()):
+        router["safety"] = draw(st.sampled_from(["low", "high"]))
+    if draw(st.booleans()):
+        router |= {"trains_on_data": draw(st.booleans()), "retention_days": draw(st.sampled_from([0, 30]))}
+    if draw(st.booleans()):
+        router["languages"] = draw(st.sampled_from([["de"], ["en", "fr"]]))
     info: dict[str, Any] = {}
     if draw(st.booleans()):
         info["max_input_tokens"] = draw(st.integers(1, 200))
@@ -97,6 +104,19 @@ counters = st.dictionaries(
 )
 
 
+TIGHTER: list[dict[str, Any]] = [
+    {"ignore": ("a", "b")},
+    {"only": ("a", "c")},
+    {"order": ("b",), "allow_fallbacks": False},
+    {"max_cost_usd": 1e-4},
+    {"max_input_cost": 1e-6},
+    {"safety": Safety.MEDIUM},
+    {"no_training": True},
+    {"no_retention": True},
+    {"language": "de"},
+]
+
+
 def chosen(job: RoutableJob, catalog: Any, live: Any = None) -> Decision:
     return route(job, catalog=catalog, counters=live or {}, policy=POLICY)
 
@@ -130,6 +150,7 @@ def test_a_tighter_constraint_never_widens_the_choice(job: RoutableJob, catalog:
         replace(spec, features=tuple({*spec.features, "vision"})),
         replace(spec, residency=spec.residency or "eu"),
         replace(spec, quality=max(spec.quality or 0.0, 0.5)),
+        *(replace(spec, preferences=replace(spec.preferences, **wish)) for wish in TIGHTER),
     ]
     if spec.fallback is Fallback.GENERAL:  # a chain of another kind begins at what gave up
         tighter.append(replace(spec, excluded=(*spec.excluded, "a")))
