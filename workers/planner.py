@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from workers.runtime import Runtime
 
 log = logger(__name__)
-AGAIN_S = 60.0  # what is left of a batch is planned again after so long
+AGAIN_S = 60.0  # what is left of a batch is planned again after so long, or sooner if it will be done soon
+LEAST_AGAIN_S = 5.0
+LOOKS = 8
 STALE_S = 60.0  # a quote that was taken so long ago is taken again
-MOST_LOOKED_AT = 10_000  # jobs of a batch; a larger one is judged by a sample
-PAGE = 1000
+MOST_LOOKED_AT = 5000  # jobs of a batch; a larger one is judged by a sample: its mean cost is known to 1 or 2 %
+PAGE = 200  # what is reckoned between two looks at the other loops
 DAY_S = 86_400.0
 TRIED_S = 900.0
+START_S = 1.0  # from a batch's creation to its first call, which begins with a plan; a quote counts it in
 
 
 class Planner:
@@ -107,19 +110,19 @@ class Planner:
         await self._store(due, plan, None if quoted is None else quoted | {"after_s": due.elapsed_s})
 
     async def _store(self, due: DueBatch, plan: Plan | Infeasible, quoted: Mapping[str, Any] | None) -> None:
-        is_new = isinstance(plan, Plan) and plan.hash != due.plan
-        note = str(plan) if isinstance(plan, Infeasible) else None
         async with self._runtime.database.transaction() as session:
-            if isinstance(plan, Plan) and is_new:
-                is_new = await plans.store(session, due, name=plan.hash, document=plan.as_json(), quoted=quoted)
-            elif note is not None or due.has_note:
-                await plans.keep(session, due.id, note=note)
+            if isinstance(plan, Infeasible):
+                await plans.keep(session, due.id, note=str(plan), again_s=AGAIN_S)
+            elif plan.hash == due.plan:
+                await plans.keep(session, due.id, note=None, again_s=_again_s(plan))
+            else:
+                document, again_s = plan.as_json(), _again_s(plan)
+                await plans.store(session, due, name=plan.hash, document=document, quoted=quoted, again_s=again_s)
         if isinstance(plan, Infeasible):
-            log.info("no plan meets a batch's goal", batch=str(due.id), why=note)
-        elif is_new:
+            log.info("no plan meets a batch's goal", batch=str(due.id), why=str(plan))
+        else:
             log.info("batch planned", batch=str(due.id), plan=plan.hash, jobs=plan.jobs, gap=round(plan.gap, 4))
-        if is_new or note is not None:
-            await self._runtime.ring()
+        await self._runtime.ring()
 
     async def _known(self, jobs: Sequence[RoutableJob], catalog: Catalog) -> dict[UUID, Insight]:
         """What is known of the jobs, read page by page: what was read is kept though a later page fails."""
@@ -150,13 +153,18 @@ class Planner:
             catalog=catalog,
             counters=await self._counters(catalog),
             tenant_id=question.tenant_id,
-            left_s=asked["finish_within_s"] or asked["window_s"],
+            left_s=max(0.0, (asked["finish_within_s"] or asked["window_s"]) - START_S),
             is_hurried=asked["finish_within_s"] is not None,
             budget_usd=asked["budget_usd"],
             slots=asked["max_parallel_requests"],
         )
         plan, quoted = await asyncio.to_thread(_solved, work, None)
-        return {"note": str(plan)} if quoted is None else {"quote": quoted}
+        return {"note": str(plan)} if quoted is None else {"quote": quoted | {"after_s": START_S}}
+
+
+def _again_s(plan: Plan) -> float:
+    """A short batch is looked at several times too."""
+    return min(AGAIN_S, max(LEAST_AGAIN_S, plan.finish_s / LOOKS))
 
 
 def _solved(work: Work, before: Plan | None) -> tuple[Plan | Infeasible, dict[str, Any] | None]:

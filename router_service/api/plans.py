@@ -156,7 +156,12 @@ async def _quote(here: State, quote_id: UUID, tenant_id: str) -> dict[str, Any]:
         return shown | {"status": "pending"}
     if "note" in row.answer:
         return shown | {"status": "impossible", "note": row.answer["note"]}
-    return shown | {"status": "possible"} | told(row.answer["quote"]["plan"], quoted=row.answer["quote"])
+    return shown | {"status": "possible"} | told_quote(row.answer["quote"])
+
+
+def told_quote(quoted: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored quote as it is shown: its times count from the making of the batch."""
+    return told(quoted["plan"], quoted=quoted, after_s=quoted["after_s"])
 
 
 def told(plan: Mapping[str, Any], *, quoted: Mapping[str, Any] | None = None, after_s: float = 0.0) -> dict[str, Any]:
@@ -192,7 +197,7 @@ def _shown_plan(row: Any) -> dict[str, Any]:
         "note": row.plan_note,
         "budget_usd": row.budget_usd,
         "finish_by": int(row.finish_by.timestamp()) if row.finish_by else None,
-        "quoted": told(quoted["plan"], quoted=quoted, after_s=quoted["after_s"]) if quoted else None,
+        "quoted": told_quote(quoted) if quoted else None,
         "current": current,
         "actual": {"jobs": row.done, "cost_usd": row.cost_usd, "finish_s": row.finish_s, "models": row.models},
         "errors": _errors(row) if quoted and row.has_ended and row.done else None,

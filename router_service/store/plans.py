@@ -24,7 +24,7 @@ class DueBatch:
     """A batch that was taken to be planned. `plan`: the hash of the one that it has; `slots`: its calls at a time.
 
     `left_s`: until it must be done, which is its own wish where it `is_hurried`, else the end of its window; `elapsed_s`: since
-    it was made. `has_note`: the last look at it found no plan that meets its goal.
+    it was made.
     """
 
     id: UUID
@@ -35,7 +35,6 @@ class DueBatch:
     is_hurried: bool
     left_s: float
     elapsed_s: float
-    has_note: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +66,6 @@ async def claim(session: Session, *, again_s: float) -> DueBatch | None:
         is_hurried=row.is_hurried,
         left_s=row.left_s,
         elapsed_s=row.elapsed_s,
-        has_note=row.has_note,
     )
 
 
@@ -92,11 +90,17 @@ async def left(session: Session, batch_id: UUID, *, every: int) -> list[Routable
 
 
 async def store(
-    session: Session, due: DueBatch, *, name: str, document: Mapping[str, Any], quoted: Mapping[str, Any] | None
+    session: Session,
+    due: DueBatch,
+    *,
+    name: str,
+    document: Mapping[str, Any],
+    quoted: Mapping[str, Any] | None,
+    again_s: float,
 ) -> bool:
     """Put a plan, `name` its hash, into force. False where another one was made meanwhile, or the batch has ended.
 
-    `quoted` is what a first plan promises; that of a later one is not kept.
+    `quoted` is what a first plan promises; that of a later one is not kept. `again_s`: until it is looked at again.
     """
     return bool(
         await session.rows(
@@ -106,13 +110,14 @@ async def store(
             hash=name,
             document=json.dumps(document),
             quoted=None if quoted is None else json.dumps(quoted),
+            again_s=again_s,
         )
     )
 
 
-async def keep(session: Session, batch_id: UUID, *, note: str | None) -> None:
+async def keep(session: Session, batch_id: UUID, *, note: str | None, again_s: float) -> None:
     """No new plan: the jobs go on by the one they have, or without. `note`: why nothing meets the goal, None where it is met."""
-    await session.rows("plan_keep", id=batch_id, note=note)
+    await session.rows("plan_keep", id=batch_id, note=note, again_s=again_s)
 
 
 async def make_due(session: Session) -> int:

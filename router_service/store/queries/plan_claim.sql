@@ -5,6 +5,5 @@ WHERE id = (
   WHERE plan_due_at <= now() AND ended_at IS NULL AND failed_at IS NULL AND cancelling_at IS NULL
   ORDER BY plan_due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, tenant_id, plan, max_parallel_requests, budget_usd, finish_by IS NOT NULL AS is_hurried,
-  plan_note IS NOT NULL AS has_note,
   extract(epoch FROM coalesce(finish_by, expires_at) - now())::float8 AS left_s,
   extract(epoch FROM now() - created_at)::float8 AS elapsed_s
