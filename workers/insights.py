@@ -9,8 +9,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from router_service.jobs.spec import AUTO
 from router_service.routing.calibration import curve_of, prior_cases, worth_usd
-from router_service.routing.estimates import Evidence, estimates_of
+from router_service.routing.estimates import estimates_of, shifts_of
 from router_service.routing.insight import NOTHING, Insight
 from router_service.routing.reading import must_read
 from router_service.signals.extract import DEFAULT, extract
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.calibration import Curve
-    from router_service.routing.estimates import Count
+    from router_service.routing.estimates import Cell
     from router_service.routing.insight import Estimate
     from router_service.routing.prices import Prices
     from router_service.signals.extract import Extractor
@@ -44,7 +45,7 @@ class Insights:
     def __init__(self, extractors: Sequence[Extractor] = DEFAULT) -> None:
         self._extractors = tuple(extractors)
         self._curves: Mapping[str, Curve] = {}
-        self._counts: Mapping[str, Mapping[tuple[str, str], Count]] = {}
+        self._shifts: Mapping[Cell, float] = {}
         self._prior: Curve | None = None
         self._prices: dict[str, Prices] = {}
         self._catalog = ""
@@ -59,7 +60,8 @@ class Insights:
         """
 
         def is_planned(job: RoutableJob) -> bool:
-            return (planning or job.plan is not None) and catalog.policy_of(job).plan is not False
+            is_asked = job.spec.model == AUTO and (planning or job.plan is not None)
+            return is_asked and catalog.policy_of(job).plan is not False
 
         def is_wanted(job: RoutableJob) -> bool:
             policy = catalog.policy_of(job)
@@ -108,7 +110,8 @@ class Insights:
                 catalog.models,
                 task=wishes.task or (signals.task if signals else None),
                 domain=wishes.domain or (signals.domain if signals else None),
-                evidence=Evidence(self._counts.get(job.tenant_id, {}), self._counts.get("", {})),
+                tenant_id=job.tenant_id,
+                shifts=self._shifts,
             )
         return Insight(signals=signals, estimates=estimates, worth_usd=self.worth_usd(job, policy))
 
@@ -118,7 +121,8 @@ class Insights:
             return
         if self._catalog != catalog.hash:
             self._catalog, self._prior = catalog.hash, curve_of(prior_cases(catalog))
-        self._curves, self._counts = await learned.curves(session), await learned.counts(session)
+        self._curves = await learned.curves(session)
+        self._shifts = shifts_of(await learned.counts(session), self._shifts)
         self._looked_at = time.monotonic()
 
     async def _signals(self, session: Session, wanted: Sequence[RoutableJob]) -> dict[UUID, Signals]:

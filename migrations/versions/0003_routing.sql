@@ -75,17 +75,20 @@ CREATE TABLE feedback (
   model_id text NOT NULL,
   domain text NOT NULL,
   score real NOT NULL CONSTRAINT feedback_score CHECK (score BETWEEN 0 AND 1),
+  expected real NOT NULL,
   given_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT feedback_pk PRIMARY KEY (job_id, source)
 );
 
--- Their sums, from which routing learns: of each tenant, and under '' of all who share.
+-- Their sums, and of what had been expected of the same answers: from these routing learns. Of each tenant, and under '' of all
+-- who share.
 CREATE TABLE quality_counts (
   tenant_id text NOT NULL,
   model_id text NOT NULL,
   domain text NOT NULL,
   score float8 NOT NULL,
   trials float8 NOT NULL,
+  expected float8 NOT NULL,
   changed_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT quality_counts_pk PRIMARY KEY (tenant_id, model_id, domain)
 );

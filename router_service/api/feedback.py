@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from router_service.api.jobs import not_found
 from router_service.api.state import Caller, Here
+from router_service.catalog.models import Catalog
 from router_service.errors import ConflictError
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
-from router_service.jobs.states import JobState
+from router_service.jobs.preferences import Preferences
+from router_service.routing.estimates import UNKNOWN_QUALITY, prior_of
+from router_service.signals.predicted import predicted
 from router_service.store import jobs, learned
-from router_service.store.learned import Verdict
+from router_service.store.learned import Judged, Verdict
 
 routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 NOBODYS = "no"
@@ -35,23 +39,42 @@ class FeedbackRequest(BaseModel):
 @routes.post("/{job_id}/feedback")
 async def give(job_id: str, request: FeedbackRequest, here: Here, principal: Caller) -> dict[str, Any]:
     """Say how good a job's answer was: routing learns from it as the tenant's `learn` in the catalog allows."""
-    identity = ids.parse(Kind.JOB, job_id)
-    learn = here.offered().tenant(principal.tenant_id).learn
+    identity, catalog = ids.parse(Kind.JOB, job_id), here.offered()
+    learn = catalog.tenant(principal.tenant_id).learn
     async with here.database.transaction() as session:
         row = await jobs.get(session, identity, tenant_id=principal.tenant_id)
         if row is None:
             raise not_found(job_id)
-        if row.state != JobState.SUCCEEDED:
+        judged = await learned.judged(session, identity, tenant_id=principal.tenant_id)
+        if judged is None:
             raise ConflictError(f"the job has no answer to judge: it is {row.state}", param="id")
-        model_id = row.result_model
         if learn != NOBODYS:
-            verdict = Verdict(job_id=identity, source=request.source, score=request.score)
+            wishes = Preferences.from_json(row.preferences)
+            verdict = _verdict(identity, request, judged, wishes=wishes, catalog=catalog)
             await learned.give_verdict(session, verdict, tenant_id=principal.tenant_id, shared=learn == EVERYBODYS)
     return {
         "object": "job.feedback",
         "job_id": job_id,
-        "model": model_id,
+        "model": judged.model_id,
         "score": request.score,
         "source": request.source,
         "learned_by": {NOBODYS: "nobody", EVERYBODYS: "everybody"}.get(learn, "your own routing"),
     }
+
+
+def _verdict(
+    job_id: UUID, request: FeedbackRequest, judged: Judged, *, wishes: Preferences, catalog: Catalog
+) -> Verdict:
+    """With what was to be expected of the answer; of a model that is not on offer any more nothing is known."""
+    signals = judged.signals
+    domain = wishes.domain or (signals.domain if signals else None)
+    task = wishes.task or (signals.task if signals else None)
+    model = catalog.by_id.get(judged.model_id)
+    prior = prior_of(model, predicted(signals), task=task, domain=domain) if model else None
+    return Verdict(
+        job_id=job_id,
+        source=request.source,
+        score=request.score,
+        domain=domain or "",
+        expected=UNKNOWN_QUALITY if prior is None else prior,
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -215,16 +214,15 @@ def _status_of(row: Any) -> str:
 
 def _errors(row: Any) -> dict[str, Any]:
     """How far off the first plan was: errors are actual / quoted - 1; whether the intervals held."""
-    from router_service.assignment.quoting import Actual, Interval, Quote, compare  # noqa: PLC0415 (brings the solver)
+    from router_service.assignment.quoting import Actual, Estimate, Quote, compare  # noqa: PLC0415 (brings the solver)
 
-    plan, after_s = Plan.from_json(row.quoted["plan"]), row.quoted["after_s"]
-    interval = {name: value + after_s for name, value in row.quoted["finish_s"].items()}
+    quoted = row.quoted
     promised = Quote(
-        plan=replace(plan, finish_s=plan.finish_s + after_s),
-        jobs=row.quoted["jobs"],
-        looked_at=row.quoted["looked_at"],
-        cost_usd=Interval(**row.quoted["cost_usd"]),
-        finish_s=Interval(**interval),
+        plan=Plan.from_json(quoted["plan"]),
+        jobs=quoted["jobs"],
+        looked_at=quoted["looked_at"],
+        cost_usd=Estimate(**quoted["cost_usd"]),
+        finish_s=Estimate(**{name: value + quoted["after_s"] for name, value in quoted["finish_s"].items()}),
     )
     verdict = compare(promised, Actual(cost_usd=row.cost_usd, finish_s=row.finish_s))
     return {

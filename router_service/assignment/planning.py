@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 SOFTNESS = 0.003  # of a job's mean cost
 HIGHEST = 1e5  # times a job's mean cost: where quality or room are not to be had for that, they are not to be had
 NEARLY = 0.9  # of a limit that is used: it may bind when the single jobs choose
-ROUNDS = 3
+ROUNDS = 5
 OVERRUN = 2e-3
+MORE = 1.2  # of a missing quality is asked for in the next round: what is reached moves in steps
+STUCK = 0.7  # of what was missing before: where more than this is still missing, the limits do not give more
 BINDS = 1e-3  # of the cost: what a tenth more of a limit must save for it to be named
 FREE_USD = 1e-9  # a job's cost where all are free
 FIELDS = {
@@ -62,7 +64,8 @@ def plan_of(jobs: Jobs, *, capacity: Capacity, found: Solution, frame: Frame) ->
     start = np.array([max(0.0, float(tolls[each.name])) * pricing.room(each) for each in limits])
     price = pricing.settle(np.concatenate([[max(0.0, found.quality_usd)], start]), _busy(found, jobs, limits, pricing))
     plan = _drawn(pricing, price, found, sums_of(jobs, pricing.choices(price), capacity, scale=frame.scale))
-    return replace(plan, bound_usd=max(0.0, pricing.bound_usd(price)))
+    reached = frame if frame.target is None else replace(frame, target=min(frame.target, plan.quality))
+    return replace(plan, bound_usd=max(0.0, replace(pricing, frame=reached).bound_usd(price)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,17 +92,19 @@ class _Pricing:
     def settle(self, price: Floats, busy: Flags) -> Floats:
         """Prices at which the jobs' choices keep target and limits. `busy`: limits that may bind; what is overrun joins them."""
         jobs = sample_of(self.jobs)
-        lift = 0.0
+        lift, before = 0.0, np.inf
         for _round in range(ROUNDS):
             price = np.where(busy, price, 0.0)
             rules = self.rules(jobs, busy, lift=lift)
             price[busy] = prices_for(self.stake(jobs), rules, start=price[busy])
             over = self._overruns(price)
             missing = max(0.0, over[0]) if busy[0] else 0.0
-            if missing == 0.0 and not (over[1:][~busy[1:]] > OVERRUN).any():
+            is_complete = not (over[1:][~busy[1:]] > OVERRUN).any()
+            if is_complete and (missing == 0.0 or missing > STUCK * before):
                 break
+            before = missing if is_complete else np.inf
             busy = busy | (over > OVERRUN)
-            lift += missing
+            lift += MORE * missing
         return price
 
     def rules(self, jobs: Jobs, wanted: Flags, *, lift: float = 0.0, time_s: float | None = None) -> list[Rule]:
@@ -128,13 +133,13 @@ class _Pricing:
 
     def bound_usd(self, price: Floats) -> float:
         """Of the whole batch: no assignment that keeps target and the bound's time costs less."""
-        wanted = price > 0
-        time_s, stake = self.frame.bound_s, self.stake(self.jobs)
+        wanted, time_s = price > 0, self.frame.bound_s
         if time_s is None:
             wanted &= np.arange(len(price)) == 0
+        few, stake = sample_of(self.jobs), self.stake(self.jobs)
+        own = prices_for(self.stake(few), self.rules(few, wanted, time_s=time_s), start=price[wanted])
         rules = self.rules(self.jobs, wanted, time_s=time_s)
-        best = price[wanted] if time_s is not None else prices_for(stake, rules, start=price[wanted])
-        return bound(stake, rules, best) * len(self.jobs) * self.frame.scale
+        return max(bound(stake, rules, each) for each in (own, price[wanted])) * len(self.jobs) * self.frame.scale
 
 
 def _busy(found: Solution, jobs: Jobs, limits: tuple[Limit, ...], pricing: _Pricing) -> Flags:

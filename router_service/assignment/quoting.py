@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_service.assignment.choice import choices
+from router_service.assignment.jobs import lots_of
 from router_service.assignment.loads import sums_of
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.assignment.solving import solve
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 MOST = 20_000  # jobs that are looked at one by one
 Z = 1.96  # 95 % of a normal distribution
 ORDER = 0.03  # of the time: what the order of long and short calls changes, whatever their mean
+DRAWS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +37,10 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """Where a figure lies in 19 of 20 cases, if the spread is as was assumed."""
+class Estimate:
+    """What is expected, and between what a figure lies in 19 of 20 cases if the spread is as was assumed."""
 
+    expected: float
     low: float
     high: float
 
@@ -52,8 +55,8 @@ class Quote:
     plan: Plan
     jobs: int
     looked_at: int
-    cost_usd: Interval
-    finish_s: Interval
+    cost_usd: Estimate
+    finish_s: Estimate
 
     @property
     def is_sampled(self) -> bool:
@@ -102,24 +105,22 @@ def quote(
     spread = spread or Spread()
     at = choices(plan, seen)
     costs = seen.cost_usd[np.arange(len(seen)), at]
-    longest = _stretched(seen, at, capacity, 1 + Z * spread.all, scale) / _stretched(seen, at, capacity, 1.0, scale)
-    shortest = _stretched(seen, at, capacity, 1 - Z * spread.all, scale) / _stretched(seen, at, capacity, 1.0, scale)
     return Quote(
         plan=plan,
         jobs=len(jobs),
         looked_at=len(seen),
-        cost_usd=_interval(plan.cost_usd, _cost_error_usd(costs, spread, scale)),
-        finish_s=Interval(low=plan.finish_s * min(shortest, 1 - ORDER), high=plan.finish_s * max(longest, 1 + ORDER)),
+        cost_usd=_around(plan.cost_usd, Z * _cost_error_usd(costs, spread, scale)),
+        finish_s=_finish_s(seen, at, capacity, spread, scale),
     )
 
 
 def compare(quoted: Quote, actual: Actual) -> Verdict:
     """The quote against what came of it."""
-    plan = quoted.plan
+    cost_usd, finish_s = quoted.cost_usd.expected, quoted.finish_s.expected
     return Verdict(
-        cost_error=actual.cost_usd / plan.cost_usd - 1 if plan.cost_usd > 0 else float(actual.cost_usd > 0),
-        finish_error=actual.finish_s / plan.finish_s - 1 if plan.finish_s > 0 else float(actual.finish_s > 0),
-        quality_error=None if actual.quality is None else actual.quality - plan.quality,
+        cost_error=actual.cost_usd / cost_usd - 1 if cost_usd > 0 else float(actual.cost_usd > 0),
+        finish_error=actual.finish_s / finish_s - 1 if finish_s > 0 else float(actual.finish_s > 0),
+        quality_error=None if actual.quality is None else actual.quality - quoted.plan.quality,
         in_cost=actual.cost_usd in quoted.cost_usd,
         in_finish=actual.finish_s in quoted.finish_s,
     )
@@ -144,11 +145,25 @@ def _cost_error_usd(costs: Floats, spread: Spread, scale: float) -> float:
     return math.sqrt(own**2 + shared**2 + unseen**2)
 
 
-def _interval(value: float, error: float) -> Interval:
-    return Interval(low=max(0.0, value - Z * error), high=value + Z * error)
+def _around(value: float, error: float) -> Estimate:
+    return Estimate(expected=value, low=max(0.0, value - error), high=value + error)
 
 
-def _stretched(jobs: Jobs, at: Ints, capacity: Capacity, times: float, scale: float) -> float:
-    """When all is done if answers are longer by so much, and take as much longer."""
-    longer = replace(jobs, tokens_out=jobs.tokens_out * times, latency_s=jobs.latency_s * times)
-    return max(sums_of(longer, at, capacity, scale=scale).finish_s, 1e-9)
+def _finish_s(jobs: Jobs, at: Ints, capacity: Capacity, spread: Spread, scale: float) -> Estimate:
+    """By the clock, with answers as long as they may well be.
+
+    The longest of many calls, and the fullest of many models, are later than the longest and fullest that are expected.
+    """
+    ends = [sums_of(_drawn(jobs, spread, each), at, capacity, scale=scale).finish_s for each in range(DRAWS)]
+    expected = sum(ends) / len(ends)
+    error = Z * (spread.all + ORDER) / 2 * expected
+    return Estimate(expected=expected, low=max(0.0, min(ends) - error), high=max(ends) + error)
+
+
+def _drawn(jobs: Jobs, spread: Spread, number: int) -> Jobs:
+    """Answers of lengths that are drawn, by the keys: log-normal around what is expected (Box and Muller 1958)."""
+    first, second = lots_of(jobs.keys, (f"radius {number}", f"angle {number}")).T
+    normal = np.sqrt(-2 * np.log(first)) * np.cos(2 * np.pi * second)
+    sigma = math.sqrt(math.log1p(spread.job**2))
+    times = np.exp(sigma * normal - sigma**2 / 2)[:, None]
+    return replace(jobs, tokens_out=jobs.tokens_out * times, latency_s=jobs.latency_s * times)

@@ -25,14 +25,16 @@ if TYPE_CHECKING:
     from router_service.assignment.search import Optimum
 
 TIME_SHARE = 0.003  # of the cost, which may be given for an earlier end where nobody prices time
-RESERVE = 0.01  # of the time, kept back in planning for answers that are longer than expected
+RESERVE = 0.005  # of the time, kept back in planning for answers that are longer than expected
 SLACK = 1e-7
 TIGHTENED = 3
+STUCK = 0.2  # of a delay: what less than this is gained from, a late call keeps up and not the limits
 
 
 def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> Plan | Infeasible:
     """The cheapest way to meet the goal. Each job stands for `scale` of them where `jobs` is a sample.
 
+    A plan may end a little after the deadline (`finish_s`) where single long calls, and no limit, take it there.
     Raises ValueError for no jobs at all.
     """
     if len(jobs) == 0:
@@ -116,7 +118,9 @@ def _in_deadline(jobs: Jobs, capacity: Capacity, *, found: Solution, frame: Fram
             break
         frame = replace(frame, begun_s=frame.begun_s * deadline_s / plan.finish_s * (1 - RESERVE / 2))
         sooner = plan_of(jobs, capacity=capacity, found=found, frame=frame)
-        plan = min(plan, sooner, key=lambda each: (each.finish_s > deadline_s, each.finish_s))
+        if sooner.finish_s > plan.finish_s - STUCK * (plan.finish_s - deadline_s):
+            break
+        plan = sooner
     return plan
 
 

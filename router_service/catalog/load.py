@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -24,6 +25,7 @@ from router_service.catalog.models import (
     Simulation,
 )
 from router_service.catalog.problems import explain, nearest
+from router_service.catalog.public_quality import public_quality
 from router_service.catalog.routing import pair_of, policies_of, problems_of, shadow_of
 from router_service.errors import CatalogError
 from router_service.jobs.spec import Fallback, Feature
@@ -71,7 +73,7 @@ def build_catalog(document: Mapping[str, Any], *, source: str) -> Catalog:
     except ValidationError as error:
         raise CatalogError(source, [explain(problem) for problem in error.errors(include_url=False)]) from error
     problems: list[str] = []
-    models = tuple(_models(file.model_list, problems))
+    models = with_public_quality(tuple(_models(file.model_list, problems)))
     names = {model.name for model in models} | {model.id for model in models}
     problems += _unknown_names(file.router_settings, names)
     problems += problems_of(file.router_settings, names=names)
@@ -91,6 +93,13 @@ def build_catalog(document: Mapping[str, Any], *, source: str) -> Catalog:
         pair=pair_of(settings),
         shadow=shadow_of(settings, policies),
     )
+
+
+def with_public_quality(models: tuple[Model, ...]) -> tuple[Model, ...]:
+    """Where no quality is declared at all, what public benchmarks say stands in; beside declared ones it is another scale."""
+    if any(model.quality for model in models):
+        return models
+    return tuple(replace(model, quality=dict(public_quality(model.upstream))) for model in models)
 
 
 def notes(document: Mapping[str, Any]) -> list[str]:

@@ -225,8 +225,13 @@ class Catalog:
 
     @property
     def has_specialists(self) -> bool:
-        """Whether a model's eligibility or quality depends on a job's language, domain or task."""
-        return any(model.languages or model.domains or len(model.quality) > 1 for model in self.models)
+        """Whether a model is for some languages or domains alone."""
+        return any(model.languages or model.domains for model in self.models)
+
+    @property
+    def has_kinds(self) -> bool:
+        """Whether a model's quality is declared by task or domain."""
+        return any(len(model.quality) > 1 for model in self.models)
 
     def has(self, name: str) -> bool:
         """Whether a job may ask for this name: a model's, one of `router-<threshold>`, or `auto`."""

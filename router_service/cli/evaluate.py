@@ -111,3 +111,49 @@ def _plain(value: Any) -> str:
             return " to ".join(_plain(each) for each in value)
         case _:
             return str(value)
+
+
+@app.command()
+def robustness(
+    train: TrainOption,
+    test: Annotated[Path, typer.Option("--test", exists=True, file_okay=False, help="The folder to reword.")],
+    prices: PricesOption,
+    pool: PoolOption = None,
+    models: ModelsOption = "",
+    without: WithoutOption = "",
+    json: JsonFlag = False,
+) -> None:
+    """How many choices stay the same when a question is put in other words."""
+    from router_service.evaluation import robustness as ways  # noqa: PLC0415 brings numpy
+    from router_service.evaluation import routing_report  # noqa: PLC0415 as above
+    from router_service.evaluation.benchmark_files import read_folder  # noqa: PLC0415 as above
+
+    inputs = routing_report.read(train, prices, pool=pool, only=_names(models), without=_names(without))
+    report = ways.measure([inputs.target, *inputs.others], read_folder(test), inputs.prices)
+    output.print_json(report) if json else _print(report)
+
+
+@app.command()
+def routellm(
+    files: Annotated[
+        list[Path], typer.Argument(exists=True, dir_okay=False, help="CSV: prompt, domain?, two <model>_correct.")
+    ],
+    labels: Annotated[
+        int, typer.Option("--labels", min=20, help="How many prompts to train on; the rest is tested.")
+    ] = 1500,
+    contaminated: Annotated[
+        Path | None, typer.Option("--contaminated", exists=True, help="JSON Lines of prompts to drop.")
+    ] = None,
+    train: Annotated[
+        list[Path] | None, typer.Option("--train", exists=True, file_okay=False, help="Also learn from these folders.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Draws the prompts to train on.")] = 0,
+    json: JsonFlag = False,
+) -> None:
+    """Two models: how much of the strong one's quality is recovered at which share of calls to it."""
+    from router_service.evaluation import routellm as two  # noqa: PLC0415 brings numpy
+    from router_service.evaluation.benchmark_files import read_folder  # noqa: PLC0415 as above
+
+    also = [read_folder(folder).examples for folder in train or ()]
+    report = two.measure(two.read(files, contaminated), labels=labels, seed=seed, also=also)
+    output.print_json(report) if json else _print(report)

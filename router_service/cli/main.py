@@ -10,6 +10,7 @@ import typer
 from typer.main import get_command
 
 from router_service.cli import (
+    assignment,
     batches,
     bench,
     dead_letters,
@@ -24,6 +25,7 @@ from router_service.cli import (
     plans,
     services,
     summarize,
+    train,
 )
 from router_service.cli.exits import EPILOGUE, ExitCode, exit_code
 from router_service.cli.session import Options
@@ -92,7 +94,9 @@ app.add_typer(keys.app, name="keys", rich_help_panel=OPERATION)
 app.command("reload", rich_help_panel=OPERATION)(keys.reload)
 app.command("doctor", rich_help_panel=OPERATION)(doctor.command)
 app.add_typer(bench.app, name="bench", rich_help_panel=OPERATION)
+evaluate.app.command()(assignment.assignment)
 app.add_typer(evaluate.app, name="eval", rich_help_panel=OPERATION)
+app.command("train", rich_help_panel=OPERATION)(train.command)
 app.command("demo", rich_help_panel=OPERATION)(demo.command)
 app.command("up", rich_help_panel=SERVICE)(services.up)
 app.command("down", rich_help_panel=SERVICE)(services.down)

@@ -62,7 +62,7 @@ def read_folder(folder: Path) -> Benchmark:
             ]
         ),
         examples=Examples(
-            source=str(folder),
+            source=_name(folder),
             texts=texts,
             domains=tuple(question.get("category") or question.get("task") for question in questions),
             models=models,
@@ -80,15 +80,28 @@ def question_text(question: Mapping[str, Any]) -> str:
     )
 
 
+def read_any(path: Path) -> Examples:
+    """The labelled examples of a benchmark folder or of a JSON Lines file. InvalidRequestError: a folder without outcomes."""
+    if not path.is_dir():
+        return read_labels(path)
+    examples = read_folder(path).examples
+    if not examples.models:
+        raise InvalidRequestError(f"{path}: no {OUTCOMES} to learn from")
+    return examples
+
+
 def read_labels(path: Path) -> Examples:
-    """A team's own labels: one JSON object a line, {"text", "domain"?, "outcomes": {model: 0..1}, "tokens_out"?: {model: n}}."""
-    lines = list(_json_lines(path))
+    """A team's own labels: one JSON object a line, {"text", "domain"?, "outcomes": {model: 0..1}, "tokens_out"?: {model: n}}.
+
+    The names `question` and `scores` of LLMRouter's files are understood as `text` and `outcomes`.
+    """
+    lines = [{"text": line.get("question"), "outcomes": line.get("scores"), **line} for line in _json_lines(path)]
     texts = tuple(_field(line, "text", path, number) for number, line in enumerate(lines, 1))
     told = [_numbers(line, "outcomes", path, number) for number, line in enumerate(lines, 1)]
     lengths = [_numbers(line, "tokens_out", path, number) for number, line in enumerate(lines, 1)]
     models = tuple(sorted({model for each in told for model in each}))
     return Examples(
-        source=path.name,
+        source=_name(path),
         texts=texts,
         domains=tuple(line.get("domain") for line in lines),
         models=models,
@@ -133,6 +146,11 @@ def _price(path: Path, model: str, price: Any) -> tuple[float, float]:
         return float(price["in"]), float(price["out"])
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidRequestError(f'{path}: {model}: expected {{"in": USD, "out": USD}}') from error
+
+
+def _name(path: Path) -> str:
+    """A source's name without where it lies on this machine."""
+    return f"{path.parent.name}/{path.name}"
 
 
 def _outcomes(path: Path, ids: Sequence[str]) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64]]:

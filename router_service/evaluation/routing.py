@@ -6,7 +6,7 @@ where both are predicted. All settings together give a curve of cost against qua
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from router_service.evaluation.benchmark_files import Benchmark
+    from router_service.prediction import Predictor
 
     Floats = NDArray[np.float64]
     Prices = Mapping[str, tuple[float, float]]
@@ -29,15 +30,23 @@ SETTINGS = 160  # lambdas, beside 0 and infinity
 SHARES = (0.95, 0.98, 1.0)
 TARGETS = (0.90, 0.95, 0.98, 1.0)
 FOLDS = 5
+MARGIN = 0.012  # of p(correct); see docs/decisions/0015-learned-quality.md
+MARGIN_COST = 0.15  # of what the usual model costs: predicted costs are no more certain than that
 HIDDEN_REASONING = "o1-"  # such a model's recorded output leaves its reasoning out: no cost can be told
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What the router goes by, [questions, models of the pool]: `p` and `cost_usd`."""
+    """What the router goes by, [questions, models of the pool]: `p` and `cost_usd`; `usual_` ones are the models' own means."""
 
     p: Floats
     cost_usd: Floats
+    usual_p: Floats
+    usual_cost_usd: Floats
+
+    def rows(self, chosen: NDArray[np.intp]) -> Expected:
+        """Of the questions at these places."""
+        return replace(self, p=self.p[chosen], cost_usd=self.cost_usd[chosen])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +74,27 @@ def predict(
 ) -> Expected:
     """Train on all of `train` and predict for the test questions from nothing but their text (and category where given)."""
     predictor = training.train([each.examples for each in train], recipe=recipe)
-    said = predictor.predict(test.examples.texts, test.examples.domains if category_given else None)
+    domains = test.examples.domains if category_given else None
+    return expect(predictor, test.examples.texts, test.tokens_in, prices, domains=domains)
+
+
+def expect(
+    predictor: Predictor,
+    texts: Sequence[str],
+    tokens_in: Floats,
+    prices: Prices,
+    *,
+    domains: Sequence[str | None] | None = None,
+) -> Expected:
+    """What the predictor and the prices say of texts."""
+    said = predictor.predict(texts, domains)
     columns = [predictor.models.index(model) for model in prices]
-    tokens_out = said.tokens_out[:, columns].astype(np.float64)
+    usual_p, usual_tokens = (each[columns].astype(np.float64) for each in (predictor.usual_p, predictor.usual_tokens))
     return Expected(
-        p=said.p_correct[:, columns].astype(np.float64), cost_usd=cost_usd(test.tokens_in, tokens_out, prices)
+        p=said.p_correct[:, columns].astype(np.float64),
+        cost_usd=cost_usd(tokens_in, said.tokens_out[:, columns].astype(np.float64), prices),
+        usual_p=usual_p,
+        usual_cost_usd=cost_usd(tokens_in.mean(keepdims=True), usual_tokens[None, :], prices)[0],
     )
 
 
@@ -96,10 +121,16 @@ def lambdas(expected: Expected) -> Floats:
 
 
 def choose(expected: Expected, setting: float) -> NDArray[np.intp]:
-    """For each question the column of the model it goes to; of equal ones the cheaper, then the first."""
+    """For each question the column of the model it goes to; of equal ones the cheaper, then the first.
+
+    The model that is best for a usual question keeps every question for which no other is better by more than a margin: between
+    two that are close a choice would turn on a word, and what is gained by turning is within the error.
+    """
     if np.isinf(setting):
         return _least(expected.cost_usd)
     value = expected.p - setting * expected.cost_usd
+    usual = int(np.argmax(expected.usual_p - setting * expected.usual_cost_usd))
+    value[:, usual] += max(MARGIN, MARGIN_COST * setting * expected.usual_cost_usd[usual])
     best = value >= value.max(axis=1, keepdims=True) - 1e-12
     return _least(np.where(best, expected.cost_usd, np.inf))
 
@@ -175,13 +206,17 @@ def left_out(
     benchmark: Benchmark, prices: Prices, parts: Sequence[NDArray[np.intp]], *, others: Sequence[Benchmark] = ()
 ) -> Expected:
     """Predictions for each part of a benchmark by training on its other parts, and on `others`."""
-    shape = (len(benchmark.ids), len(prices))
-    p, cost = np.zeros(shape), np.zeros(shape)
+    whole: Expected | None = None
     for part in parts:
         rest = np.setdiff1d(np.arange(len(benchmark.ids)), part)
         expected = predict([benchmark.rows(rest), *others], benchmark.rows(part), prices)
-        p[part], cost[part] = expected.p, expected.cost_usd
-    return Expected(p=p, cost_usd=cost)
+        if whole is None:
+            empty = np.zeros((len(benchmark.ids), len(prices)))
+            whole = replace(expected, p=empty, cost_usd=empty.copy())
+        whole.p[part], whole.cost_usd[part] = expected.p, expected.cost_usd
+    if whole is None:
+        raise InvalidRequestError("no part of the benchmark to leave out")
+    return whole
 
 
 def folds(count: int, *, seed: int = 0) -> list[NDArray[np.intp]]:

@@ -55,7 +55,7 @@ def run(inputs: Inputs, test_folder: Path, *, category_given: bool) -> tuple[dic
         raise InvalidRequestError(
             f"{test_folder}: no question has outcomes of all {len(inputs.prices)} models of the pool"
         )
-    seen = routing.Expected(p=expected.p[rows], cost_usd=expected.cost_usd[rows])
+    seen = expected.rows(rows)
     report |= routing.measure(seen, actual, list(inputs.prices))
     report["targets"] = routing.delivered(_calibrate(inputs), seen, actual)
     return report, expected, test.ids
@@ -70,7 +70,7 @@ def _calibrate(inputs: Inputs) -> dict[float, float]:
 
 def _with_outcomes(expected: Expected, benchmark: Benchmark, inputs: Inputs) -> tuple[Expected, Actual]:
     rows, actual = routing.known(benchmark, inputs.prices)
-    return routing.Expected(p=expected.p[rows], cost_usd=expected.cost_usd[rows]), actual
+    return expected.rows(rows), actual
 
 
 def leave_out(inputs: Inputs) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def leave_out(inputs: Inputs) -> dict[str, Any]:
 
 def _category(name: str, rows: Any, expected: Expected, inputs: Inputs) -> dict[str, Any]:
     there, actual = routing.known(inputs.target.rows(rows), inputs.prices)
-    own = routing.Expected(p=expected.p[rows][there], cost_usd=expected.cost_usd[rows][there])
+    own = expected.rows(rows[there])
     told = routing.measure(own, actual, list(inputs.prices), rounds=200)
     return {
         "category": name,

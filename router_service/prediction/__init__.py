@@ -4,6 +4,6 @@
 makes a predictor from labelled examples, `online` adds what is seen afterwards. Nothing here does network or database I/O.
 """
 
-from router_service.prediction.predictor import Prediction, Predictor
+from router_service.prediction.predictor import Prediction, Predictor, general
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Prediction", "Predictor", "general"]

@@ -46,14 +46,15 @@ class Embedding:
         return int(self.vectors.shape[1])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[texts, size]: for each text the mean of its pieces' vectors; zeros where it has none."""
+        """[texts, size]: the mean of a text's different pieces, each by the root of its count; zeros where it has none."""
         out = np.zeros((len(texts), self.size), np.float32)
         for row, text in enumerate(texts):
             ids = [piece for word in WORDS.findall(text) for piece in self._cut(word)]
             if ids:
                 counts = np.bincount(ids)
                 known = counts.nonzero()[0]
-                out[row] = counts[known].astype(np.float32) @ self.vectors[known] / len(ids)
+                weights = np.sqrt(counts[known])  # a name that comes again and again does not outweigh the rest
+                out[row] = (weights / weights.sum()).astype(np.float32) @ self.vectors[known]
         return out
 
     def _cut(self, word: str) -> tuple[int, ...]:

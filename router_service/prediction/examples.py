@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from router_service.errors import InvalidRequestError
+from router_service.prediction.features import stem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -46,6 +47,19 @@ class Examples:
             outcomes=self.outcomes[chosen],
             tokens_out=self.tokens_out[chosen],
         )
+
+
+def renamed(part: Examples, names: Mapping[str, str]) -> Examples:
+    """The same examples with some domains under other names."""
+    return replace(part, domains=tuple(names.get(domain, domain) if domain else domain for domain in part.domains))
+
+
+def with_bare_copies(part: Examples) -> Examples:
+    """Each question that has options a second time without them: requests have none, and their form must not decide."""
+    bare = [stem(text) for text in part.texts]
+    rows = np.array([row for row, text in enumerate(part.texts) if bare[row] != text], np.intp)
+    copies = replace(part.rows(rows), texts=tuple(bare[row] for row in rows))
+    return _concatenate([part, copies]) if len(rows) else part
 
 
 def join(parts: Sequence[Examples]) -> list[Examples]:

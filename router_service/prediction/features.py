@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 
     from router_service.prediction.embedding import Embedding
 
-OPTION = re.compile(r"(?:^|\n)\s*\(?[a-p][.):] ")
+OPTION = re.compile(r"(?:^|\n)\s*\(?[A-Pa-p][.):]\s")
 BLANKS = re.compile(r"[^\S\n]+")
+PLAIN = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-"}
+)
 NUMBER = re.compile(r"\d+")
 NEGATION = re.compile(r"\b(?:not|except|never|false|incorrect|least)\b")
 OPERATORS = re.compile(r"[=+*/^<>]")
@@ -35,11 +38,9 @@ FORM = (
     "digits",
     "latex",
     "numbers",
-    "lines",
     "brackets",
     "word_length",
     "variety",
-    "questions",
     "code",
     "options",
     "operators",
@@ -53,12 +54,12 @@ FORM = (
 def read(texts: Sequence[str], embedding: Embedding) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(words [texts, 2 * embedding.size], form [texts, len(FORM)]): raw, before they are centred and scaled."""
     plain = [normalise(text) for text in texts]
-    stems = [_stem(text) for text in plain]
+    stems = [stem(text) for text in plain]
     whole = embedding.embed([BLANKS.sub(" ", text) for text in plain])
-    differ = [row for row, (text, stem) in enumerate(zip(plain, stems, strict=True)) if stem is not text]
+    differ = [row for row, (text, short) in enumerate(zip(plain, stems, strict=True)) if short is not text]
     parts = whole.copy()
     parts[differ] = embedding.embed([stems[row] for row in differ])
-    form = np.array([_form(text, stem) for text, stem in zip(plain, stems, strict=True)], np.float32)
+    form = np.array([_form(text, short) for text, short in zip(plain, stems, strict=True)], np.float32)
     return np.hstack([whole, parts]), form.reshape(len(plain), len(FORM))
 
 
@@ -66,36 +67,34 @@ def normalise(text: str) -> str:
     """Lower case, compatible characters made one (NFKC), runs of blanks made one; a long text keeps both ends."""
     if len(text) > MOST_CHARACTERS:
         text = f"{text[: MOST_CHARACTERS * 3 // 4]}\n{text[-MOST_CHARACTERS // 4 :]}"
-    return BLANKS.sub(" ", unicodedata.normalize("NFKC", text).lower()).strip()
+    return BLANKS.sub(" ", unicodedata.normalize("NFKC", text).translate(PLAIN).lower()).strip()
 
 
-def _stem(text: str) -> str:
+def stem(text: str) -> str:
     """What stands before the first of at least two options, or the text itself."""
     found = [match.start() for match in OPTION.finditer(text)]
     return text[: found[0]] if len(found) >= 2 and found[0] > 0 else text
 
 
-def _form(text: str, stem: str) -> tuple[float, ...]:
+def _form(text: str, bare: str) -> tuple[float, ...]:
     size = len(text) + 1
     words = text.split()
     count = len(words) + 1
-    options = max(len(OPTION.findall(text)), 1) if stem is not text else 0
+    options = max(len(OPTION.findall(text)), 1) if bare is not text else 0
     return (
         np.log1p(len(text)),
-        np.log1p(len(stem)),
+        np.log1p(len(bare)),
         sum(map(len, NUMBER.findall(text))) / size,
         np.log1p(len(LATEX.findall(text))),
         len(NUMBER.findall(text)) / count,
-        np.log1p(text.count("\n")),
         np.log1p(text.count("(") + text.count("[")),
         len(text) / count,
         len(set(words)) / count,
-        min(text.count("?"), 4),
         float(bool(CODE.search(text))),
         options,
         np.log1p(len(OPERATORS.findall(text))),
         float("__" in text),
-        float(bool(NEGATION.search(stem))),
+        float(bool(NEGATION.search(bare))),
         float("statement" in text),
-        np.log1p((len(text) - len(stem)) / options) if options else 0.0,
+        np.log1p((len(text) - len(bare)) / options) if options else 0.0,
     )

@@ -11,6 +11,8 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -23,7 +25,6 @@ from router_service.prediction.linear import one_hot, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -94,6 +95,16 @@ class Predictor:
             digest.update(f"{name}{array.shape}".encode() + np.ascontiguousarray(array, "<f4").tobytes())
         return digest.hexdigest()[:16]
 
+    @property
+    def usual_p(self) -> Singles:
+        """[models]: each model's share of right answers over the questions it was trained with."""
+        return self.heads.base[: len(self.models)]
+
+    @property
+    def usual_tokens(self) -> Singles:
+        """[models]: each model's mean length of an answer."""
+        return self.heads.base[len(self.models) : 2 * len(self.models)]
+
     def column(self, model_id: str) -> int | None:
         """The model's column in a Prediction; None where it was not trained with."""
         return self.models.index(model_id) if model_id in self.models else None
@@ -125,8 +136,8 @@ class Predictor:
         moved = domain @ self.heads.by_domain + similarity @ self.heads.by_landmark
         values = self.heads.base + familiarity[:, None] * moved
         count = len(self.models)
-        tokens_least = TOKENS_LEAST * self.heads.base[count : 2 * count]
-        parts = (
+        tokens_least = TOKENS_LEAST * self.usual_tokens
+        parts: tuple[NDArray[Any], ...] = (
             np.round(np.clip(values[:, :count], P_LEAST, 1 - P_LEAST), P_DIGITS),
             np.maximum(values[:, count : 2 * count], tokens_least).round(1),
             domain.round(P_DIGITS),
@@ -138,7 +149,7 @@ class Predictor:
     def save(self, path: Path) -> None:
         """Write the file; the same predictor gives the same bytes."""
         names = {**self._names(), "hash": self.hash}
-        arrays = {**self._arrays(), "names": np.frombuffer(_canonical(names), np.uint8)}
+        arrays: dict[str, NDArray[Any]] = {**self._arrays(), "names": np.frombuffer(_canonical(names), np.uint8)}
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, array in sorted(arrays.items()):
                 member = io.BytesIO()
@@ -194,6 +205,15 @@ class Predictor:
 VIEW = ("centre", "form_mean", "form_scale", "landmarks")
 HEADS = ("domain_base", "domain_by_landmark", "base", "by_domain", "by_landmark")
 HALF = frozenset({"landmarks"})  # trained with what half precision keeps of them
+
+
+GENERAL = Path(__file__).with_name("general.npz")
+
+
+@cache
+def general() -> Predictor:
+    """The predictor of the package: domains and difficulty of questions, no models. Read once in a process."""
+    return Predictor.load(GENERAL)
 
 
 def nearness(similarity: Singles) -> Singles:

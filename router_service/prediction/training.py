@@ -19,7 +19,7 @@ import numpy as np
 from router_service.errors import InvalidRequestError
 from router_service.prediction import features
 from router_service.prediction.embedding import shipped
-from router_service.prediction.examples import Examples, join
+from router_service.prediction.examples import Examples, join, with_bare_copies
 from router_service.prediction.kernel import View
 from router_service.prediction.linear import column_means, fill, one_hot, ridge, ridge_left_out, softmax
 from router_service.prediction.predictor import Heads, Predictor, nearness
@@ -69,12 +69,17 @@ def train(
     parts: Sequence[Examples],
     *,
     recipe: Recipe | None = None,
+    general: bool = False,
     about: Mapping[str, Any] | None = None,
     embedding: Embedding | None = None,
 ) -> Predictor:
-    """A predictor for all models in the parts. InvalidRequestError: fewer than LEAST_EXAMPLES texts in all."""
+    """A predictor for all models in the parts; a `general` one knows domains and difficulty, and none of the models.
+
+    `about["left_out"]` tells how well domain and difficulty were predicted of texts without themselves.
+    InvalidRequestError: fewer than LEAST_EXAMPLES texts in all.
+    """
     recipe, embedding = recipe or Recipe(), embedding or shipped()
-    parts = join(parts)
+    parts = join([with_bare_copies(part) for part in parts] if general else parts)
     texts = [text for part in parts for text in part.texts]
     if len(texts) < LEAST_EXAMPLES:
         raise InvalidRequestError(f"{len(texts)} labelled texts; at least {LEAST_EXAMPLES} are needed to train")
@@ -85,10 +90,11 @@ def train(
     seen = similarity.astype(np.float64) @ whitening
     given = [domain for part in parts for domain in part.domains]
     domains, scores, guessed = _domains(seen, given, recipe)
-    heads = _heads(parts, _Views(landmarks=seen, domain=guessed), recipe)
+    heads, fit = _heads(parts, _Views(landmarks=seen, domain=guessed), recipe, general=general)
+    scores_left_out = {"domain_accuracy": _accuracy(domains, given, guessed), "difficulty_correlation": fit}
     far, near = np.quantile(_nearness_to_others(similarity), [recipe.far_quantile, recipe.near_quantile])
     return Predictor(
-        models=tuple(model for part in parts for model in part.models),
+        models=() if general else tuple(model for part in parts for model in part.models),
         domains=domains,
         view=view,
         heads=Heads(
@@ -100,7 +106,7 @@ def train(
         ),
         far=round(float(far), 6),
         near=round(float(near), 6),
-        about=about or {},
+        about={**(about or {}), "left_out": scores_left_out},
         embedding=embedding,
     )
 
@@ -139,21 +145,37 @@ def _domains(
     return domains, (base * sharpness, weights * sharpness), softmax((scores + base) * sharpness)
 
 
-def _heads(parts: Sequence[Examples], views: _Views, recipe: Recipe) -> tuple[Floats, Floats, Floats]:
-    """(base, by domain, by feature) with the columns of Heads: quality of all models, tokens of all models, difficulty."""
+def _accuracy(domains: Sequence[str], given: Sequence[str | None], guessed: Floats) -> float:
+    """Share of the labelled texts whose domain was guessed; 1 without labels."""
+    right = [
+        domains[best] == name for best, name in zip(guessed.argmax(axis=1), given, strict=True) if name is not None
+    ]
+    return round(float(np.mean(right)), 4) if right else 1.0
+
+
+def _heads(
+    parts: Sequence[Examples], views: _Views, recipe: Recipe, *, general: bool
+) -> tuple[tuple[Floats, Floats, Floats], float]:
+    """(base, by domain, by feature) with the columns of Heads: quality of all models, tokens of all models, difficulty.
+
+    Beside them, how the difficulty correlates with what is predicted of each text without itself.
+    """
     quality, tokens, hardness = [], [], []
     start = 0
     for part in parts:
         rows = slice(start, start + len(part.texts))
         start = rows.stop
         own = _Views(landmarks=views.landmarks[rows], domain=views.domain[rows])
-        quality.append(_quality(part.outcomes, own, recipe))
-        tokens.append(_tokens(part.tokens_out, own, recipe))
         hardness.append(_hardness(part.outcomes))
-    difficulty = _two_stages(np.concatenate(hardness)[:, None], views, recipe)
-    columns = [*quality, *tokens, (np.zeros(1), *difficulty)]
+        if not general:
+            quality.append(_quality(part.outcomes, own, recipe))
+            tokens.append(_tokens(part.tokens_out, own, recipe))
+    hard = np.concatenate(hardness)
+    left_out = ridge_left_out(np.hstack([views.domain, views.landmarks]), hard[:, None], recipe.tokens_penalty)[1]
+    columns = [*quality, *tokens, (np.zeros(1), *_two_stages(hard[:, None], views, recipe))]
     base, by_domain, by_feature = zip(*columns, strict=True)
-    return np.concatenate(base), np.hstack(by_domain), np.hstack(by_feature)
+    fit = round(float(np.corrcoef(left_out[:, 0], hard)[0, 1]), 4) if hard.std() else 0.0
+    return (np.concatenate(base), np.hstack(by_domain), np.hstack(by_feature)), fit
 
 
 def _quality(outcomes: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats, Floats]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from router_service.routing.strategies import share_of
+from router_service.routing.strategies import USUAL_TOKENS_IN, USUAL_TOKENS_OUT, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 DRAW = "quality"
 MOST_POINTS = 64
 JUST_ABOVE = 1 + 1e-6  # so that the step is taken, whatever the rounding
-PRIOR_TOKENS_IN, PRIOR_TOKENS_OUT = 600, 250
 PRIOR_HARDNESS = tuple(step / 4 for step in range(-8, 9))  # in logits around the mean job
 DEFAULT_TARGET = 0.95
 
@@ -103,7 +102,7 @@ def prior_cases(catalog: Catalog) -> list[dict[str, Offer]]:
         (model.id, cost, quality)
         for model in catalog.models
         if (quality := model.expected_quality()) is not None
-        and (cost := model.cost_usd(tokens_in=PRIOR_TOKENS_IN, tokens_out=PRIOR_TOKENS_OUT)) is not None
+        and (cost := model.cost_usd(tokens_in=USUAL_TOKENS_IN, tokens_out=USUAL_TOKENS_OUT)) is not None
     ]
     return [
         {name: Offer(cost, _harder(quality, hardness)) for name, cost, quality in known} for hardness in PRIOR_HARDNESS

@@ -1,9 +1,13 @@
 """What is expected of each model on one job: from a trained predictor, from what the catalog declares, and from verdicts so far.
 
 The prior of a model on a job is what the predictor says of it, or, for a model that it was not trained with, the quality that the
-catalog declares for jobs of this kind, made less for a hard job and more for an easy one. Verdicts on real answers, counted by
-model and domain, move it: counts of n trials are weighed against STRENGTH of the prior's own (the mean of a beta distribution),
-first over all domains, then in the job's. The shift is made in logits, so that no estimate leaves (0, 1).
+catalog declares for jobs of this kind, made less for a hard job and more for an easy one (`prediction.cold_start`). Verdicts on
+real answers move it by a *shift*. Of n verdicts with a sum of scores S, on answers of which the priors had expected a sum E, the
+posterior mean of a beta distribution around the prior, of a weight of STRENGTH verdicts, is the prior plus
+
+    (S - E) / (n + STRENGTH)
+
+A narrower cell is shrunk towards the next wider one: a model over all domains, in one domain, in one domain of the tenant alone.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from router_service.prediction.cold_start import SLOPE
 from router_service.routing.insight import Estimate
 from router_service.signals.predicted import predicted
 
@@ -21,32 +26,27 @@ if TYPE_CHECKING:
     from router_service.signals.predicted import Predicted
     from router_service.signals.signals import Signals
 
-STRENGTH = 20.0  # trials that the prior is worth
-SLOPE = 0.8  # logits that a standard deviation of difficulty takes from a model that the predictor does not know
+STRENGTH = 25.0  # verdicts that the wider cell is worth
+STEP = 0.02  # the least change of a shift that is acted on: choices do not flap with every verdict
 LEAST, MOST = 0.002, 0.998
-ALL = "*"
-STEP = 0.01  # verdicts move an estimate by whole steps: a choice does not flap with every one of them
+UNKNOWN_QUALITY = 0.5
+EVERYBODY = ""
+
+
+class Cell(NamedTuple):
+    """Whose evidence, on which model, in which domain; None: over all domains. A domain that is not known is ''."""
+
+    learner: str
+    model_id: str
+    domain: str | None
 
 
 class Count(NamedTuple):
-    """The sum of scores over so many trials."""
+    """Verdicts: the sum of their scores, how many, and the sum of what the priors had expected."""
 
     score: float = 0.0
     trials: float = 0.0
-
-    def without(self, part: Count) -> Count:
-        return Count(max(0.0, self.score - part.score), max(0.0, self.trials - part.trials))
-
-
-class Evidence(NamedTuple):
-    """Verdicts on answers so far, by (model id, domain): of the tenant alone, and of all who share. ALL: over all domains."""
-
-    own: Mapping[tuple[str, str], Count]
-    shared: Mapping[tuple[str, str], Count]
-
-
-NOTHING = Count()
-NO_EVIDENCE = Evidence({}, {})
+    expected: float = 0.0
 
 
 def estimates_of(
@@ -55,61 +55,77 @@ def estimates_of(
     *,
     task: str | None,
     domain: str | None,
-    evidence: Evidence = NO_EVIDENCE,
+    tenant_id: str,
+    shifts: Mapping[Cell, float],
 ) -> dict[str, Estimate]:
     """By model id; a model of which nothing is known, neither predicted nor declared nor judged, is left out."""
     told = predicted(signals)
     found: dict[str, Estimate] = {}
     for model in models:
-        prior = _prior(model, told, task=task, domain=domain)
-        level = _declared_or(prior, model, task=task, domain=domain)
-        learned = _learned(model.id, domain, level, evidence)
+        prior = prior_of(model, told, task=task, domain=domain)
+        shift = _shift(shifts, tenant_id=tenant_id, model_id=model.id, domain=domain or "")
         tokens_out = _named(told["tokens_out"], model) if told else None
-        if learned is None and prior is None and tokens_out is None:
+        if prior is None and shift is None and tokens_out is None:
             continue
-        quality = prior
-        if learned is not None and level is not None:
-            quality = _shifted(level if prior is None else prior, by=_logit(learned) - _logit(level))
-        elif learned is not None:
-            quality = learned
+        level = None
+        if shift is not None:
+            declared = model.expected_quality(task, domain)
+            level = _moved(UNKNOWN_QUALITY if declared is None else declared, shift)
+            prior = UNKNOWN_QUALITY if prior is None else prior
         found[model.id] = Estimate(
-            quality=None if quality is None else round(quality, 4),
-            level=None if learned is None else round(learned, 4),
+            quality=None if prior is None else _moved(prior, shift or 0.0),
+            level=level,
             tokens_out=None if tokens_out is None else round(tokens_out),
         )
     return found
 
 
-def _prior(model: Model, told: Predicted | None, *, task: str | None, domain: str | None) -> float | None:
-    """The probability of a right answer before any verdict."""
+def prior_of(model: Model, told: Predicted | None, *, task: str | None, domain: str | None) -> float | None:
+    """The probability of a right answer before any verdict; None where nobody said anything of the model."""
     trained = _named(told["quality"], model) if told else None
     if trained is not None:
         return trained
     declared = model.expected_quality(task, domain)
     if declared is None or told is None:
         return declared
-    return _shifted(declared, by=-SLOPE * told["familiarity"] * told["hardness"])
+    bounded = min(MOST, max(LEAST, declared))
+    return 1 / (1 + math.exp(SLOPE * told["hardness"] - math.log(bounded / (1 - bounded))))
 
 
-def _declared_or(prior: float | None, model: Model, *, task: str | None, domain: str | None) -> float | None:
-    """What verdicts are weighed against: the model's quality on jobs of this kind, not on this job."""
-    declared = model.expected_quality(task, domain)
-    return prior if declared is None else declared
+def shifts_of(counts: Mapping[Cell, Count], before: Mapping[Cell, float]) -> dict[Cell, float]:
+    """What each cell's verdicts move an expectation by, cells over all domains included.
 
-
-def _learned(model_id: str, domain: str | None, level: float | None, evidence: Evidence) -> float | None:
-    """The level after the verdicts: those of all who share, then the tenant's own, each over all domains and then in this one.
-
-    None without a verdict on the model.
+    `before`: the shifts in use; one that would change by no more than STEP stays.
     """
-    learned, seen = 0.5 if level is None else level, False
-    for counts in (evidence.shared, evidence.own):
-        here = counts.get((model_id, domain or ""), NOTHING)
-        for count in (counts.get((model_id, ALL), NOTHING).without(here), here):
-            if count.trials > 0:
-                seen = True
-                learned = (STRENGTH * learned + count.score) / (STRENGTH + count.trials)
-    return min(MOST, max(LEAST, round(learned / STEP) * STEP)) if seen else None
+    sums: dict[Cell, Count] = {}
+    for cell, count in counts.items():
+        whole = cell._replace(domain=None)
+        sums[whole] = Count(*(one + other for one, other in zip(sums.get(whole, Count()), count, strict=True)))
+    known = {**sums, **counts}
+    shifts: dict[Cell, float] = {}
+    for cell in sorted(known, key=lambda each: (each.learner != EVERYBODY, each.domain is not None)):
+        wider = next((shifts[each] for each in _wider(cell) if each in shifts), 0.0)
+        score, trials, expected = known[cell]
+        exact = wider + (score - expected - trials * wider) / (trials + STRENGTH)
+        held = before.get(cell)
+        shifts[cell] = held if held is not None and abs(exact - held) <= STEP else round(exact, 4)
+    return shifts
+
+
+def _wider(cell: Cell) -> tuple[Cell, ...]:
+    """From the next wider one on."""
+    everywhere, others = cell._replace(domain=None), cell._replace(learner=EVERYBODY)
+    if cell.learner == EVERYBODY:
+        return () if cell.domain is None else (everywhere,)
+    if cell.domain is None:
+        return (others,)
+    return (others, everywhere, others._replace(domain=None))
+
+
+def _shift(shifts: Mapping[Cell, float], *, tenant_id: str, model_id: str, domain: str) -> float | None:
+    """That of the narrowest cell with evidence; None without any."""
+    cell = Cell(tenant_id, model_id, domain)
+    return next((shifts[each] for each in (cell, *_wider(cell)) if each in shifts), None)
 
 
 def _named(values: Mapping[str, float], model: Model) -> float | None:
@@ -117,10 +133,5 @@ def _named(values: Mapping[str, float], model: Model) -> float | None:
     return next((values[name] for name in (model.id, model.name, model.upstream) if name in values), None)
 
 
-def _shifted(quality: float, *, by: float) -> float:
-    return 1 / (1 + math.exp(-(_logit(quality) + by)))
-
-
-def _logit(quality: float) -> float:
-    bounded = min(MOST, max(LEAST, quality))
-    return math.log(bounded / (1 - bounded))
+def _moved(quality: float, by: float) -> float:
+    return round(min(MOST, max(LEAST, quality + by)), 4)

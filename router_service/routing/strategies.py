@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Score: TypeAlias = tuple[float, ...]
 Scorer: TypeAlias = Callable[[Sequence["Prospect"]], list[Score]]
+MARGIN = 0.012  # of p(right answer); docs/decisions/0015
+MARGIN_COST = 0.15  # of what the usual model costs: expected costs are no more certain than that
+USUAL_TOKENS_IN, USUAL_TOKENS_OUT = 600, 250
 UNKNOWN_S = 1e6  # behind every latency that is known
 
 
@@ -64,14 +67,23 @@ def cheapest_capable(prospects: Sequence[Prospect]) -> list[Score]:
 
 
 def quality_target(prospects: Sequence[Prospect]) -> list[Score]:
-    """Cost and time less what the right answers are worth. Where that is not known yet, the best is taken, and it costs."""
-    scores: list[Score] = []
-    for each in prospects:
-        usd, quality = each.known_cost_usd + _time_usd(each), each.quality or 0.0
-        policy, worth = each.question.policy, each.question.insight.worth_usd
-        worth = policy.quality_usd if policy.quality_usd is not None else worth
-        scores.append((-quality, usd) if worth is None else (usd - worth * quality, usd))
-    return scores
+    """Cost and time less what the right answers are worth. Where that is not known yet, the best is taken, and it costs.
+
+    The model that is best for usual jobs keeps each job for which no other is better by more than a margin: between two that are
+    close a choice would turn on a single word, and what is gained by turning is within the error.
+    """
+    asked = prospects[0].question
+    worth = asked.policy.quality_usd if asked.policy.quality_usd is not None else asked.insight.worth_usd
+    spent = [each.known_cost_usd + _time_usd(each) for each in prospects]
+    if worth is None:
+        return [(-(each.quality or 0.0), usd) for each, usd in zip(prospects, spent, strict=True)]
+    values = [usd - worth * (each.quality or 0.0) for each, usd in zip(prospects, spent, strict=True)]
+    usual_usd = [
+        each.model.cost_usd(tokens_in=USUAL_TOKENS_IN, tokens_out=USUAL_TOKENS_OUT) or 0.0 for each in prospects
+    ]
+    usual = min(range(len(prospects)), key=lambda at: usual_usd[at] - worth * (asked.level(prospects[at].model) or 0.0))
+    values[usual] -= max(MARGIN * worth, MARGIN_COST * usual_usd[usual])
+    return list(zip(values, spent, strict=True))
 
 
 def by_plan(prospects: Sequence[Prospect]) -> list[Score]:

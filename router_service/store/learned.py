@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_service.routing.calibration import Curve, Offer, Point
-from router_service.routing.estimates import ALL, Count
+from router_service.routing.estimates import EVERYBODY, Cell, Count
+from router_service.signals.signals import Signals
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -15,11 +16,23 @@ if TYPE_CHECKING:
 
 
 class Verdict(NamedTuple):
-    """What somebody said of a job's answer. `score`: 0 wrong to 1 right; `source`: who says so, one verdict each."""
+    """What somebody said of a job's answer. `score`: 0 wrong to 1 right; `source`: who says so, one verdict each.
+
+    `domain`: of the job, '' where it is not known; `expected`: the score that was to be expected before any verdict.
+    """
 
     job_id: UUID
     source: str
     score: float
+    domain: str
+    expected: float
+
+
+class Judged(NamedTuple):
+    """An answer that can be judged: whose it is, and what was read of its request."""
+
+    model_id: str
+    signals: Signals | None
 
 
 async def recent_offers(session: Session, *, most: int) -> dict[str, list[dict[str, Offer]]]:
@@ -54,34 +67,27 @@ async def curves(session: Session) -> dict[str, Curve]:
     }
 
 
-async def give_verdict(session: Session, verdict: Verdict, *, tenant_id: str, shared: bool) -> str | None:
-    """Keep a verdict on an answer of the tenant's, and count it; one more of the same source takes the place of the first.
-
-    The model that it is about, or None where the tenant has no such job with an answer. `shared`: whether all learn from it.
-    """
-    answer = await session.row("verdict_lock", job_id=verdict.job_id, tenant_id=tenant_id)
-    if answer is None:
+async def judged(session: Session, job_id: UUID, *, tenant_id: str) -> Judged | None:
+    """What a verdict would be about, locked until the transaction ends; None where the tenant has no such job with an answer."""
+    row = await session.row("verdict_lock", job_id=job_id, tenant_id=tenant_id)
+    if row is None:
         return None
-    await session.rows(
-        "verdict_give",
-        job_id=verdict.job_id,
-        source=verdict.source,
-        score=verdict.score,
-        tenant_id=tenant_id,
-        learners=[tenant_id, *([""] if shared else [])],
-    )
-    return str(answer.model_id)
+    return Judged(row.model_id, Signals.from_json(row.signals) if row.signals is not None else None)
 
 
-async def counts(session: Session) -> dict[str, dict[tuple[str, str], Count]]:
-    """Of each learner (a tenant, or '' for all who share) how right models' answers were, by model and domain.
+async def give_verdict(session: Session, verdict: Verdict, *, tenant_id: str, shared: bool) -> None:
+    """Keep a verdict on a job that `judged` has locked, and count it; one more of the same source takes the place of the first.
 
-    A domain is '' where none was known; ALL has the sums over all of them.
+    `shared`: whether all learn from it.
     """
-    found: dict[str, dict[tuple[str, str], Count]] = {}
-    for row in await session.rows("quality_counts"):
-        known = found.setdefault(row.tenant_id, {})
-        known[row.model_id, row.domain] = Count(row.score, row.trials)
-        before = known.get((row.model_id, ALL), Count())
-        known[row.model_id, ALL] = Count(before.score + row.score, before.trials + row.trials)
-    return found
+    await session.rows(
+        "verdict_give", **verdict._asdict(), tenant_id=tenant_id, learners=[tenant_id, *([EVERYBODY] if shared else [])]
+    )
+
+
+async def counts(session: Session) -> dict[Cell, Count]:
+    """Of each learner (a tenant, or EVERYBODY for all who share) how right models' answers were, by model and domain."""
+    return {
+        Cell(row.tenant_id, row.model_id, row.domain): Count(row.score, row.trials, row.expected)
+        for row in await session.rows("quality_counts")
+    }

@@ -54,6 +54,9 @@ async def test_a_verdict_counts_once_for_each_source_and_may_be_changed(
     await say(api, job_id, score=0.5, source="judge")
     (row,) = await sql.rows(COUNTS)
     assert row == {"tenant_id": "acme", "model_id": "alpha", "domain": "law", "score": 0.75, "trials": pytest.approx(2)}
+    assert await sql.value("SELECT expected FROM quality_counts") == pytest.approx(
+        1.0
+    )  # nothing is declared of it: 0.5 each
 
 
 async def test_verdicts_at_the_same_time_count_once(api: httpx.AsyncClient, steps: Steps, sql: Sql) -> None:
