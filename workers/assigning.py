@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from router_service.routing.question import Prospect
 
 UNKNOWN_LATENCY_S = 3.0  # of a model that nobody has called and whose operator says nothing
+UNCERTAIN = 0.2  # of the calls at a model
 GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: tells the copies of a job's key apart
 NOTHING_DONE = Progress(done=0, quality_sum=0.0, cost_usd=0.0, elapsed_s=0.0)
 
@@ -251,10 +252,12 @@ def _in_force(limits: Limits, counters: Counters | None) -> Limits:
 def _use(counters: Counters, own: int) -> Use:
     """What others have of a model: of its rates and slots the part that their calls are of all that is under way.
 
-    Where nobody has a call there now, what the last minute used is over.
+    Where nobody has a call there now, what the last minute used is over. Rows and counters are seen one after the other: a few
+    calls more than the batch's own are nobody's.
     """
     under_way = counters.in_flight + counters.waiting
     others = max(0, under_way - own) / under_way if under_way else 0.0
+    others = others if others > UNCERTAIN else 0.0
     used = {rate.name: 1 - rate.left for rate in counters.rates}
     return Use(
         share=others * max((share for name, share in used.items() if name not in PER_DAY), default=0.0),

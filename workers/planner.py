@@ -90,6 +90,7 @@ class Planner:
             stored = await plans.documents(session, {due.plan}) if due.plan else {}
         if not jobs:
             return
+        counters = await self._counters(catalog)  # at once: what of all use is our own is seen from both
         from workers.assigning import Work  # noqa: PLC0415 (the solver is loaded where a batch is planned)
 
         work = Work(
@@ -97,7 +98,7 @@ class Planner:
             known=await self._known(jobs, catalog),
             total=progress.left,
             catalog=catalog,
-            counters=await self._counters(catalog),
+            counters=counters,
             tenant_id=due.tenant_id,
             left_s=due.left_s,
             is_hurried=due.is_hurried,
