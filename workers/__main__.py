@@ -25,6 +25,7 @@ from workers.dead_letter import DeadLetterWorker
 from workers.flower import run_flower
 from workers.insights import open_insights
 from workers.janitor import Janitor
+from workers.planner import Planner
 from workers.pool import AsyncioPool
 from workers.provider import ProviderWorker
 from workers.providers.local.adapter import LocalAdapter
@@ -141,7 +142,8 @@ async def _first_catalog(settings: Settings) -> Catalog:
 
 
 async def _run_janitor(settings: Settings, name: str) -> None:
-    janitor = Janitor(Runtime(settings, role="janitor", name=name))
+    runtime = Runtime(settings, role="janitor", name=name)
+    janitor = Janitor(runtime, Planner(runtime, open_insights(settings)))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

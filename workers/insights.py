@@ -6,19 +6,22 @@ import asyncio
 import json
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from router_service.jobs.spec import AUTO
 from router_service.prediction import Predictor
 from router_service.routing.calibration import curve_of, prior_cases, worth_usd
 from router_service.routing.estimates import estimates_of, shifts_of
-from router_service.routing.insight import Insight
+from router_service.routing.insight import NOTHING, Insight
 from router_service.routing.reading import must_read
 from router_service.signals.extract import DEFAULT, extract, failures
 from router_service.signals.hints import PREFIX
 from router_service.signals.plugins import load_extractors
 from router_service.signals.predicted import Prophet
 from router_service.signals.request import Request
-from router_service.store import decisions, learned
+from router_service.store import decisions, learned, plans
+from router_service.store.decisions import Unread
 from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
@@ -31,14 +34,15 @@ if TYPE_CHECKING:
     from router_service.routing.calibration import Curve
     from router_service.routing.estimates import Cell
     from router_service.routing.insight import Estimate
+    from router_service.routing.prices import Prices
     from router_service.settings import Settings
     from router_service.signals.extract import Extractor
     from router_service.signals.signals import Signals
-    from router_service.store.decisions import Unread
     from router_service.store.session import Session
 
 log = logger(__name__)
 KNOWN_FOR_S = 5.0  # what was learned is looked up so often
+MOST_PLANS = 1000  # whose prices are remembered
 
 
 class Insights:
@@ -49,17 +53,55 @@ class Insights:
         self._curves: Mapping[str, Curve] = {}
         self._shifts: Mapping[Cell, float] = {}
         self._prior: Curve | None = None
+        self._prices: dict[str, Prices] = {}
         self._catalog = ""
         self._looked_at = -math.inf
 
-    async def of(self, session: Session, jobs: Sequence[RoutableJob], *, catalog: Catalog) -> dict[UUID, Insight]:
-        """For each job that has to be read what is known of it; in the caller's transaction. The others are left out."""
-        wanted = [job for job in jobs if must_read(job.spec, policy=catalog.policy_of(job), catalog=catalog)]
-        if not wanted:
+    async def of(
+        self, session: Session, jobs: Sequence[RoutableJob], *, catalog: Catalog, planning: bool = False
+    ) -> dict[UUID, Insight]:
+        """For each job that has to be read what is known of it; in the caller's transaction. The others are left out.
+
+        `planning`: for a plan that is to be made, read what one needs.
+        """
+
+        def is_planned(job: RoutableJob) -> bool:
+            is_asked = job.spec.model == AUTO and (planning or job.plan is not None)
+            return is_asked and catalog.policy_of(job).plan is not False
+
+        def is_wanted(job: RoutableJob) -> bool:
+            policy = catalog.policy_of(job)
+            return must_read(job.spec, policy=policy, catalog=catalog, planned=is_planned(job))
+
+        wanted = [job for job in jobs if is_wanted(job)]
+        priced = {job.id: job.plan for job in jobs if job.plan is not None and is_planned(job)}
+        if not wanted and not priced:
             return {}
         await self._learn(session, catalog)
-        signals = await self._signals(session, wanted)
-        return {job.id: self._insight(job, signals.get(job.id), catalog) for job in wanted}
+        signals = await self._signals(session, wanted) if wanted else {}
+        known = {job.id: self._insight(job, signals.get(job.id), catalog) for job in wanted}
+        return known | await self._priced(session, priced, known)
+
+    async def read(
+        self, session: Session, jobs: Sequence[RoutableJob], bodies: Sequence[str], *, catalog: Catalog
+    ) -> dict[UUID, Insight]:
+        """What `of` would say of requests that are not stored as jobs; nothing of them is kept."""
+        await self._learn(session, catalog)
+        unread = [Unread(job.id, body) for job, body in zip(jobs, bodies, strict=True)]
+        signals = await asyncio.to_thread(self._read, unread, {job.id: job for job in jobs})
+        return {job.id: self._insight(job, signals.get(job.id), catalog) for job in jobs}
+
+    async def _priced(
+        self, session: Session, plan_of: Mapping[UUID, str], known: Mapping[UUID, Insight]
+    ) -> dict[UUID, Insight]:
+        """With the prices of the plans for their batches."""
+        if len(self._prices) > MOST_PLANS:
+            self._prices.clear()
+        self._prices |= await plans.prices(session, set(plan_of.values()) - self._prices.keys())
+        return {
+            job_id: replace(known.get(job_id, NOTHING), prices=self._prices.get(plan))
+            for job_id, plan in plan_of.items()
+        }
 
     def worth_usd(self, job: RoutableJob, policy: RoutingPolicy) -> float | None:
         """What a right answer is worth for a job under a policy, as it was known when `of` was asked last."""

@@ -1,4 +1,4 @@
-"""The janitor: mends what a crash leaves behind, wakes what is due, ends batches. Two of them do no harm."""
+"""The janitor: mends what a crash leaves behind, wakes what is due, ends batches, has them planned. Two of them do no harm."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from router_service.store.jobs import Moved
+    from workers.planner import Planner
     from workers.runtime import Runtime
 
 log = logger(__name__)
@@ -30,6 +31,8 @@ BATCH_SWEEP_S = 0.2
 RETRY_SWEEP_S = 0.2
 FILE_SWEEP_S = 60.0
 CALIBRATION_S = 15.0
+PLAN_SWEEP_S = 0.5
+QUOTE_SWEEP_S = 0.25
 MOST_OFFERS = 1000
 LEAST_OFFERS = 50
 
@@ -37,8 +40,9 @@ LEAST_OFFERS = 50
 class Janitor:
     """Each sweep is its own loop, so that one that waits for a dependency does not hold up the others."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, planner: Planner) -> None:
         self._runtime = runtime
+        self._planner = planner
 
     async def open(self) -> None:
         await self._runtime.open()
@@ -54,6 +58,9 @@ class Janitor:
             (BATCH_SWEEP_S, self.end_batches),
             (FILE_SWEEP_S, self.delete_files),
             (CALIBRATION_S, self.calibrate),
+            (PLAN_SWEEP_S, self._planner.plan_batches),
+            (QUOTE_SWEEP_S, self._planner.answer_quotes),
+            (FILE_SWEEP_S, self._planner.forget_quotes),
         ):
             self._runtime.every(interval_s, step, name=step.__name__)
 

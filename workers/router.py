@@ -14,7 +14,7 @@ from router_service.capacity.limiter import SLOTS
 from router_service.capacity.tallies import Tally
 from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
-from router_service.jobs.spec import split_lane
+from router_service.jobs.spec import AUTO, split_lane
 from router_service.routing import fairness
 from router_service.routing.constraints import BREAKER, DEADLINE
 from router_service.routing.decision import Outlook
@@ -43,6 +43,7 @@ JOBS_PER_TICKET = 32
 MOST_PASSES = 100
 LEAST_WAIT_S = 0.005
 MOST_HOLD_S = 5.0
+PLAN_WAIT_S = 0.25
 HOMELESS_HOLD_S = 10.0
 
 
@@ -139,10 +140,12 @@ class Router:
                 )
                 if not taken:
                     return Pass()
-                now.known = await self._insights.of(session, [each.job for each in taken], catalog=catalog)
+                unplanned = {each.lane: PLAN_WAIT_S for each in taken if _awaits_plan(each)}
+                ready = [each for each in taken if not _awaits_plan(each)]
+                now.known = await self._insights.of(session, [each.job for each in ready], catalog=catalog)
                 weights = {each.tenant_id: catalog.tenant(each.tenant_id).weight for each in taken}
-                waiting = await self._placing.place(await self._in_order(taken, weights), now)
-                blocked_by = await self._sort(session, waiting, now)
+                waiting = await self._placing.place(await self._in_order(ready, weights), now)
+                blocked_by = unplanned | await self._sort(session, waiting, now)
                 await decisions.store_snapshots(session, now.used_snapshots())
                 routed = await dispatch.store_routed(session, [each.routed for each in now.placed])
                 failpoint("router.before_commit")
@@ -205,6 +208,11 @@ class Router:
             failpoint("router.after_publish")
         except UnavailableError as error:
             log.warning("tickets may be lost; the janitor will issue them anew", count=len(placed), error=str(error))
+
+
+def _awaits_plan(each: Taken) -> bool:
+    """The plan is for jobs that leave the choice to us; those beside them in the batch need not wait for it."""
+    return each.awaits_plan and each.job.spec.model == AUTO
 
 
 def _lane_apart(each: Taken, decision: Decision, now: Round) -> int | None:

@@ -24,18 +24,19 @@ ALTER TABLE decisions
   ADD COLUMN shadow json;
 CREATE INDEX decisions_recent ON decisions (decided_at) WHERE inputs IS NOT NULL;
 
--- Plans for whole batches (router_service.assignment), each once under a hash of what it says. A batch that is planned waits for its
--- first plan until `plan_until`; its jobs that are left are planned again when `plan_due_at` comes.
+-- Plans for whole batches (router_service.assignment), each once under a hash of what it says.
 CREATE TABLE plans (
   hash text CONSTRAINT plans_pk PRIMARY KEY,
-  batch_id uuid NOT NULL,
   document json NOT NULL,
   made_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX plans_of_batch ON plans (batch_id, made_at);
 
+-- A batch that is planned waits for its first plan until `plan_until`; what is left of it is planned again when `plan_due_at`
+-- comes. `quoted`: what its first plan promised; `plan_note`: what of its goal cannot be kept, and what could.
 ALTER TABLE batches
   ADD COLUMN plan text,
+  ADD COLUMN planned_at timestamptz,
+  ADD COLUMN quoted json,
   ADD COLUMN plan_note text,
   ADD COLUMN plan_until timestamptz,
   ADD COLUMN plan_due_at timestamptz,

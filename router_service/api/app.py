@@ -19,6 +19,7 @@ from router_service.api import (
     jobs,
     metrics,
     models,
+    plans,
     queue,
 )
 from router_service.api.access import KeyGuard
@@ -50,6 +51,6 @@ def make_app(settings: Settings) -> FastAPI:
     failures.install(app)
     app.add_middleware(KeyGuard)
     app.add_middleware(RequestGuard)  # the outer one: what was added last
-    for resource in (files, batches, jobs, feedback, decisions, dead_letters, queue, models, health, metrics):
+    for resource in (files, plans, batches, jobs, feedback, decisions, dead_letters, queue, models, health, metrics):
         app.include_router(resource.routes)
     return app

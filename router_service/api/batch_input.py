@@ -19,12 +19,12 @@ from router_service.api.state import make_id
 from router_service.chat.request import read_chat
 from router_service.errors import InvalidRequestError, TooLargeError
 from router_service.jobs.lines import LineCutter
-from router_service.jobs.spec import JobSpec
+from router_service.jobs.spec import AUTO, JobSpec
 from router_service.store import files, jobs
 from router_service.store.jobs import NewJob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -46,16 +46,18 @@ KNOWN_KEYS = frozenset({"custom_id", "method", "url", "body", "router"})
 class LineReader:
     """Turns lines into jobs and remembers what is needed to judge the next line.
 
-    `router`: what the batch says of routing for all its lines.
+    `router`: what the batch says of routing for all its lines. `total` and `auto`: lines so far, and those of them that leave the
+    choice of a model to the router.
     """
 
     tenant_id: str
     batch_id: UUID
-    deadline: datetime
+    deadline: datetime | None
     catalog: Catalog
     router: Mapping[str, Any] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
     total: int = 0
+    auto: int = 0
     _seen: set[str] = field(default_factory=set)
     _admitted: set[JobSpec] = field(default_factory=set)
 
@@ -115,6 +117,7 @@ class LineReader:
             preferences=wished.preferences,
         )
         self._admit(spec)
+        self.auto += spec.model == AUTO
         return NewJob(
             id=make_id(),
             tenant_id=self.tenant_id,
@@ -151,15 +154,26 @@ class LineReader:
 
 
 async def store_lines(session: Session, file_id: UUID, reader: LineReader) -> None:
-    """Store the file's lines as jobs; stop storing at the first error, and reading after some more."""
+    """Store the file's lines as jobs; stop storing at the first error."""
+    async for read in read_lines(session, file_id, reader):
+        if not reader.errors:
+            for start in range(0, len(read), ROWS_PER_COPY):
+                await jobs.accept(session, read[start : start + ROWS_PER_COPY])
+
+
+async def read_lines(session: Session, file_id: UUID, reader: LineReader) -> AsyncIterator[list[NewJob]]:
+    """The file's lines as jobs, some at a time; after a number of errors it is read no further.
+
+    The lines are cut, read and checked in a thread: what the cutter gives is an iterator that works as it is read.
+    """
     cutter = LineCutter(most_bytes=MOST_LINE_BYTES, most_lines=2 * MOST_LINES + MORE_BLANK_LINES)
     try:
         async for chunk in files.chunks(session, file_id):
-            await _store(session, cutter.feed(chunk), reader)
+            yield await asyncio.to_thread(reader.read, cutter.feed(chunk))
             if reader.hopeless:
                 break
         else:
-            await _store(session, cutter.rest(), reader)
+            yield await asyncio.to_thread(reader.read, cutter.rest())
     except TooLargeError as error:
         reader.refuse(None, error)
     if reader.total > MOST_LINES:
@@ -168,14 +182,6 @@ async def store_lines(session: Session, file_id: UUID, reader: LineReader) -> No
         )
     elif reader.total == 0 and not reader.errors:
         reader.refuse(None, InvalidRequestError("the file has no lines", param="file", code="empty_file"))
-
-
-async def _store(session: Session, lines: Iterable[tuple[int, bytes]], reader: LineReader) -> None:
-    """The lines are cut, read and checked in a thread: `lines` is an iterator that works as it is read."""
-    read = await asyncio.to_thread(reader.read, lines)
-    if not reader.errors:
-        for start in range(0, len(read), ROWS_PER_COPY):
-            await jobs.accept(session, read[start : start + ROWS_PER_COPY])
 
 
 def _parse(line: bytes) -> dict[str, Any]:

@@ -9,21 +9,27 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from router_service.api.admission import NOBODY
 from router_service.api.batch_input import LineReader, store_lines
 from router_service.api.jobs import CHAT, no_nul
 from router_service.api.lists import page
 from router_service.api.preferences import RouterWishes
 from router_service.api.state import Caller, Here, State, make_id
+from router_service.catalog.models import Catalog
 from router_service.errors import InvalidRequestError, NotFoundError
 from router_service.failpoints import failpoint
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
+from router_service.jobs.preferences import Preferences
+from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
 from router_service.jobs.states import JobState
-from router_service.jobs.windows import window_s
+from router_service.jobs.windows import MOST_S, window_s
 from router_service.store import batches, files, sweeps
 from router_service.store.session import Session
 
 routes = APIRouter(prefix="/v1/batches", tags=["batches"])
+FEWEST_PLANNED = 50  # lines for `auto`: with fewer there is little to gain
+PLAN_WAIT_S = 20.0
 
 
 class BatchRequest(BaseModel):
@@ -39,6 +45,10 @@ class BatchRequest(BaseModel):
     ] = None
     router: Annotated[
         RouterWishes | None, Field(description="What all its lines ask of routing, unless a line says otherwise.")
+    ] = None
+    budget_usd: Annotated[float | None, Field(ge=0, le=1e9, description="What it may cost in all.")] = None
+    finish_within_s: Annotated[
+        float | None, Field(gt=0, le=MOST_S, description="It is planned so that it is done in so many seconds.")
     ] = None
     metadata: (
         Annotated[
@@ -59,14 +69,12 @@ async def create(request: BatchRequest, here: Here, principal: Caller) -> dict[s
         raise InvalidRequestError(f"endpoint must be {CHAT}", param="endpoint")
     window = window_s(request.completion_window)
     catalog = here.offered()
+    has_goal = request.budget_usd is not None or request.finish_within_s is not None
+    plans = is_planned(request.router, has_goal=has_goal, catalog=catalog, tenant_id=principal.tenant_id)
     file_id = ids.parse(Kind.FILE, request.input_file_id)
     batch_id = make_id()
     async with here.database.transaction() as session:
-        file = await files.get(session, file_id, tenant_id=principal.tenant_id)
-        if file is None:
-            raise NotFoundError(f"no file has the id {request.input_file_id[:80]!r}", param="input_file_id")
-        if file.purpose != "batch":
-            raise InvalidRequestError("the file's purpose must be 'batch'", param="input_file_id")
+        await check_file(session, file_id, tenant_id=principal.tenant_id)
         expires_at = await batches.insert(
             session,
             batch_id=batch_id,
@@ -77,15 +85,17 @@ async def create(request: BatchRequest, here: Here, principal: Caller) -> dict[s
             window_s=window,
             max_parallel_requests=request.max_parallel_requests,
             metadata=no_nul(request.metadata, path="metadata"),
+            budget_usd=request.budget_usd,
+            finish_within_s=request.finish_within_s,
         )
         reader = LineReader(
             tenant_id=principal.tenant_id,
             batch_id=batch_id,
             deadline=expires_at,
             catalog=catalog,
-            router=request.router.model_dump(exclude_unset=True) if request.router else {},
+            router=said_of(request.router),
         )
-        await _fill(session, file_id, reader)
+        await _fill(session, file_id, reader, fewest_planned=(0 if has_goal else FEWEST_PLANNED) if plans else None)
         row = await batches.get(session, batch_id, tenant_id=principal.tenant_id)
         failpoint("api.batches.before_commit")
     failpoint("api.batches.after_commit")
@@ -107,19 +117,19 @@ async def list_batches(
 
 @routes.get("/{batch_id}")
 async def read(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]:
-    return show(await _find(here, batch_id, principal.tenant_id))
+    return show(await find(here, batch_id, principal.tenant_id))
 
 
 @routes.post("/{batch_id}/cancel")
 async def cancel(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]:
     """Cancel what is not running; running calls end. A batch that has ended is refused, one already cancelled is shown."""
-    row = await _find(here, batch_id, principal.tenant_id)
+    row = await find(here, batch_id, principal.tenant_id)
     async with here.database.transaction() as session:
         if await batches.cancel(session, row.id, tenant_id=principal.tenant_id):
             await sweeps.cancel_batches(session, batch_id=row.id)
         failpoint("api.cancel_batch.before_commit")
     failpoint("api.cancel_batch.after_commit")
-    row = await _find(here, batch_id, principal.tenant_id)
+    row = await find(here, batch_id, principal.tenant_id)
     if row.cancelling_at is None:
         raise InvalidRequestError(f"the batch has {status_of(row)} already and cannot be cancelled", param="id")
     return show(row)
@@ -128,7 +138,7 @@ async def cancel(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]
 @routes.get("/{batch_id}/progress")
 async def progress(batch_id: str, here: Here, principal: Caller) -> dict[str, Any]:
     """Counts by state and by model, rate, and when the batch may be finished."""
-    batch = await _find(here, batch_id, principal.tenant_id)
+    batch = await find(here, batch_id, principal.tenant_id)
     async with here.database.transaction() as session:
         rows = await batches.progress(session, batch.id)
     counts = {str(state): sum(row.jobs for row in rows if row.state == state) for state in JobState}
@@ -148,6 +158,50 @@ async def progress(batch_id: str, here: Here, principal: Caller) -> dict[str, An
         "rate_per_s": rate,
         "eta_s": (batch.total - done) / rate if rate else None,
     }
+
+
+def is_planned(router: RouterWishes | None, *, has_goal: bool, catalog: Catalog, tenant_id: str) -> bool:
+    """Whether a batch that says this of routing is dealt out as a whole.
+
+    Raises InvalidRequestError for a goal where its policy plans nothing.
+    """
+    wishes = Preferences(policy=router.policy if router else None)
+    spec = JobSpec(model=AUTO, tokens_in=0, preferences=wishes)
+    policy = catalog.policy_of(RoutableJob(id=NOBODY, epoch=0, spec=spec, tenant_id=tenant_id))
+    if has_goal and policy.plan is False:
+        raise InvalidRequestError(
+            f"the policy {policy.name!r} says `plan: false`: it keeps no budget and no time; name another under router.policy",
+            param="router.policy",
+        )
+    return policy.plans(has_goal=has_goal)
+
+
+def said_of(router: RouterWishes | None) -> dict[str, Any]:
+    """As a LineReader takes it."""
+    return router.model_dump(exclude_unset=True) if router else {}
+
+
+async def check_file(session: Session, file_id: UUID, *, tenant_id: str) -> None:
+    """Raises NotFoundError, or InvalidRequestError where the file is no input of a batch."""
+    file = await files.get(session, file_id, tenant_id=tenant_id)
+    if file is None:
+        raise NotFoundError(f"no file has the id {ids.public(Kind.FILE, file_id)!r}", param="input_file_id")
+    if file.purpose != "batch":
+        raise InvalidRequestError("the file's purpose must be 'batch'", param="input_file_id")
+
+
+async def find(here: State, batch_id: str, tenant_id: str) -> Any:
+    """A tenant's batch. Raises NotFoundError."""
+    identity = ids.parse(Kind.BATCH, batch_id)
+    async with here.database.transaction() as session:
+        row = await batches.get(session, identity, tenant_id=tenant_id)
+    if row is None:
+        raise no_batch(batch_id)
+    return row
+
+
+def no_batch(batch_id: str) -> NotFoundError:
+    return NotFoundError(f"no batch has the id {batch_id[:80]!r}", param="id")
 
 
 def status_of(row: Any) -> str:
@@ -188,6 +242,8 @@ def show(row: Any) -> dict[str, Any]:
         "errors": {"object": "list", "data": row.errors} if row.errors else None,
         "metadata": row.metadata,
         "max_parallel_requests": row.max_parallel_requests,
+        "budget_usd": row.budget_usd,
+        "finish_by": _unix(row.finish_by),
         "request_counts": {"total": row.total, "completed": succeeded, "failed": others},
         "usage": {
             "input_tokens": row.tokens_in,
@@ -201,8 +257,8 @@ def show(row: Any) -> dict[str, Any]:
     }
 
 
-async def _fill(session: Session, file_id: UUID, reader: LineReader) -> None:
-    """Store the jobs, or none of them and the errors."""
+async def _fill(session: Session, file_id: UUID, reader: LineReader, *, fewest_planned: int | None) -> None:
+    """Store the jobs, or none of them and the errors. With so many lines for `auto` it is planned; None: with no number."""
     try:
         async with session.savepoint():
             await store_lines(session, file_id, reader)
@@ -211,16 +267,8 @@ async def _fill(session: Session, file_id: UUID, reader: LineReader) -> None:
     except _FileRefusedError:
         await batches.refused(session, reader.batch_id, errors=reader.errors)
         return
-    await batches.counted(session, reader.batch_id, total=reader.total)
-
-
-async def _find(here: State, batch_id: str, tenant_id: str) -> Any:
-    identity = ids.parse(Kind.BATCH, batch_id)
-    async with here.database.transaction() as session:
-        row = await batches.get(session, identity, tenant_id=tenant_id)
-    if row is None:
-        raise NotFoundError(f"no batch has the id {batch_id[:80]!r}", param="id")
-    return row
+    is_planned = fewest_planned is not None and reader.auto >= fewest_planned
+    await batches.counted(session, reader.batch_id, total=reader.total, plan_wait_s=PLAN_WAIT_S if is_planned else None)
 
 
 def _by_model(rows: Any) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from router_service.jobs.ids import Kind
 from router_service.routing.comparison import places_of
 from router_service.routing.history import History, replayed, what_if
 from router_service.routing.replay import Recorded
-from router_service.store import catalogs, decisions
+from router_service.store import catalogs, decisions, plans
 from router_service.store.decisions import Selection
 
 routes = APIRouter(prefix="/v1/decisions", tags=["decisions"])
@@ -114,4 +114,5 @@ async def _history(request: HistoryRequest, here: State, tenant_id: str) -> Hist
                 break
         known = await catalogs.of_hashes(session, {each.catalog for each in recorded})
         counters = await decisions.snapshots(session, {each.snapshot for each in recorded if each.snapshot})
-    return History(recorded=recorded, catalogs=known, counters=counters)
+        priced = await plans.prices(session, {plan for each in recorded if (plan := each.inputs.get("plan"))})
+    return History(recorded=recorded, catalogs=known, counters=counters, plans=priced)

@@ -183,6 +183,7 @@ class PolicySection(Section):
     latency_usd_per_hour: Usd = 0.0
     latency_buffer: Annotated[float, Field(ge=0, le=10)] = 0.0
     signals: bool | None = None
+    plan: bool | None = None
     learned: bool = True
     rules: list[RuleSection] = []
     exploration: ExplorationSection = ExplorationSection()

@@ -67,7 +67,8 @@ class RoutingPolicy:
     model's; `quality_usd`: what a right answer is worth, in its place. `min_quality`: the floor of every job. `wait_usd_per_s`
     and `latency_usd_per_s`: what a second of waiting, and of the call, is worth. `unknown_cost_usd` puts a model without a price
     behind every priced one. `latency_buffer`: models within this share of the fastest are as good as it. `signals`: whether to
-    look at what jobs say, None: where something depends on it. `terms`: scores of plugins by name, each with its weight;
+    look at what jobs say, None: where something depends on it; `plan`: whether to deal out a batch as a whole, None: where the
+    strategy aims at a quality, or the batch has a goal. `terms`: scores of plugins by name, each with its weight;
     `constraints`: plugins' names.
     """
 
@@ -81,6 +82,7 @@ class RoutingPolicy:
     unknown_cost_usd: float = 1e3
     latency_buffer: float = 0.0
     signals: bool | None = None
+    plan: bool | None = None
     learned: bool = True
     rules: tuple[Rule, ...] = ()
     exploration: Exploration = Exploration()
@@ -96,6 +98,10 @@ class RoutingPolicy:
     def has_target(self) -> bool:
         """Whether what a right answer is worth has to be calibrated."""
         return self.strategy == Strategy.QUALITY_TARGET and self.quality_usd is None
+
+    def plans(self, *, has_goal: bool) -> bool:
+        """Whether a batch is dealt out as a whole. `has_goal`: it names a budget or a time to finish in."""
+        return (has_goal or self.strategy == Strategy.QUALITY_TARGET) if self.plan is None else self.plan
 
     def as_json(self) -> dict[str, Any]:
         """What the policy says, without its name."""

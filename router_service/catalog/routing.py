@@ -56,6 +56,7 @@ def policy(section: PolicySection, *, name: str) -> RoutingPolicy:
         latency_usd_per_s=section.latency_usd_per_hour / 3600,
         latency_buffer=section.latency_buffer,
         signals=section.signals,
+        plan=section.plan,
         learned=section.learned,
         rules=tuple(_rule(each) for each in section.rules),
         exploration=Exploration(**section.exploration.model_dump()),

@@ -11,6 +11,7 @@ import typer
 from router_service.cli import output
 from router_service.cli.client import LONG_POLL_S, ApiClient, Json
 from router_service.cli.exits import ExitCode, OperationFailedError, UsageProblemError
+from router_service.cli.plans import Budget, FinishWithin, Policy, goal, plan_line
 from router_service.cli.progress import ENDED_BATCH, ENDED_JOB, all_succeeded, follow
 from router_service.cli.session import IdArgument, JsonFlag, connect
 
@@ -22,11 +23,14 @@ def submit(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", show_default=False, help="One request a line.")],
     watch: Annotated[bool, typer.Option("--watch", help="Follow the batch until it has ended.")] = False,
+    budget: Budget = None,
+    finish_within: FinishWithin = None,
+    policy: Policy = None,
     json: JsonFlag = False,
 ) -> None:
     """Upload a file of requests, start it as a batch, and print the batch's id."""
     with connect(context) as client:
-        batch = submit_file(client, file)
+        batch = submit_file(client, file, goal=goal(budget=budget, finish_within=finish_within, policy=policy))
         if not json:
             output.tell(batch["id"])
         elif not watch:
@@ -38,14 +42,14 @@ def submit(
             raise typer.Exit(ExitCode.FAILED)
 
 
-def submit_file(client: ApiClient, path: Path) -> Json:
+def submit_file(client: ApiClient, path: Path, *, goal: Json | None = None) -> Json:
     """Upload and start. Raises UsageProblemError for a file that cannot be read."""
     try:
         with path.open("rb") as file:
             uploaded = client.upload(file, name=path.name)
     except OSError as error:
         raise UsageProblemError(f"{path}: {error.strerror}; a readable .jsonl file would be right") from error
-    return client.create_batch(uploaded["id"], metadata={"source": output.safe_line(path.name, width=200)})
+    return client.create_batch(uploaded["id"], metadata={"source": output.safe_line(path.name, width=200)}, goal=goal)
 
 
 def watch(context: typer.Context, id: IdArgument, json: JsonFlag = False) -> None:  # noqa: A002 the word of the help
@@ -73,7 +77,10 @@ def status(
             output.print_json(job) if json else _print_fields(job, JOB_FIELDS)
         else:
             batch = client.batch(id)
-            output.print_json(batch) if json else _print_fields(_flat_batch(batch), BATCH_FIELDS)
+            if json:
+                output.print_json(batch)
+            else:
+                _print_fields(_flat_batch(batch) | {"plan": plan_line(client.batch_plan(id))}, BATCH_FIELDS)
 
 
 def results(
@@ -116,7 +123,7 @@ JOB_FIELDS = (
 )  # fmt: skip
 BATCH_FIELDS = (
     "id", "status", "total", "completed", "failed", "created_at", "in_progress_at", "completed_at", "failed_at",
-    "expired_at", "cancelled_at", "input_file_id", "output_file_id", "error_file_id",
+    "expired_at", "cancelled_at", "input_file_id", "output_file_id", "error_file_id", "plan",
 )  # fmt: skip
 
 

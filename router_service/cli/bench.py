@@ -97,6 +97,23 @@ def replay(
 
 
 @app.command()
+def quotes(
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=20_000, help="Lines of the batch.")] = 2000,
+    within: Annotated[
+        float | None,
+        typer.Option("--within", min=1, help="Seconds in which it is to be done; without it cost decides."),
+    ] = 50,
+    batches: Annotated[int, typer.Option("--batches", min=1, help="How often, one after the other.")] = 3,
+    json: JsonFlag = False,
+) -> None:
+    """How far off a quote is from what the batch then costs and takes, on simulated models with limits."""
+    from router_service.evaluation import quotes as bench  # noqa: PLC0415 brings the whole stack
+
+    report = bench.run(jobs=jobs, within_s=within, batches=batches)
+    output.print_json(report) if json else _print_any("quotes", report)
+
+
+@app.command()
 def limits(
     shape: Annotated[
         list[ShapeName], typer.Option("--shape", help="Which load; may be repeated. Without it all but `backlog`.")

@@ -90,17 +90,28 @@ class ApiClient:
             )
             return _document(answer)
 
-    def create_batch(self, file_id: str, *, metadata: Mapping[str, str]) -> Json:
+    def create_batch(self, file_id: str, *, metadata: Mapping[str, str], goal: Json | None = None) -> Json:
+        """`goal`: its budget_usd, finish_within_s and router, where they are given."""
         body = {
             "input_file_id": file_id,
             "endpoint": "/v1/chat/completions",
             "completion_window": "24h",
             "metadata": dict(metadata),
+            **(goal or {}),
         }
         return self._post("/v1/batches", body)
 
     def batch(self, batch_id: str) -> Json:
         return self._get(f"/v1/batches/{_segment(batch_id)}")
+
+    def batch_plan(self, batch_id: str) -> Json:
+        return self._get(f"/v1/batches/{_segment(batch_id)}/plan")
+
+    def quote(self, wanted: Json) -> Json:
+        return self._post("/v1/batches/quote", wanted)
+
+    def read_quote(self, quote_id: str) -> Json:
+        return self._get(f"/v1/batches/quote/{_segment(quote_id)}")
 
     def newest_batches(self, limit: int) -> list[Json]:
         found: list[Json] = self._get("/v1/batches", {"limit": limit})["data"]

@@ -22,6 +22,7 @@ from router_service.cli import (
     keys,
     models,
     output,
+    plans,
     services,
     summarize,
     train,
@@ -77,6 +78,7 @@ def root(
 
 
 app.command("submit", rich_help_panel=CLIENT)(batches.submit)
+app.command("quote", rich_help_panel=CLIENT)(plans.quote)
 app.command("summarize", rich_help_panel=CLIENT)(summarize.command)
 app.command("status", rich_help_panel=CLIENT)(batches.status)
 app.command("watch", rich_help_panel=CLIENT)(batches.watch)

@@ -22,6 +22,7 @@ class Kind(StrEnum):
     BATCH = "batch_"
     FILE = "file-"
     DEAD_LETTER = "dl_"
+    QUOTE = "quote_"
 
 
 def new_id(*, now_ms: int, random: bytes) -> UUID:

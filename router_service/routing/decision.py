@@ -127,7 +127,7 @@ def route(
         for model in models
     ]
     prospects = [
-        _prospect(asked, model, rank, counters.get(model.id), catalog) for model, rank, out in looked_at if out is None
+        prospect(asked, model, rank, counters.get(model.id), catalog) for model, rank, out in looked_at if out is None
     ]
     scores = _scores(asked, prospects, methods)
     scored = iter([_candidate(each, score[0]) for each, score in zip(prospects, scores, strict=True)])
@@ -196,7 +196,8 @@ def _plugins(asked: Question, methods: Methods) -> list[Constraint]:
     return [methods.constraints[name] for name in asked.policy.constraints if name in methods.constraints]
 
 
-def _prospect(asked: Question, model: Model, rank: int, counters: Counters | None, catalog: Catalog) -> Prospect:
+def prospect(asked: Question, model: Model, rank: int, counters: Counters | None, catalog: Catalog) -> Prospect:
+    """What is expected of a model on a job, by the counters."""
     job, tokens_in, tokens_out = asked.job, asked.spec.tokens_in, asked.tokens_out(model, counters)
     latency_s, wait_s, is_failing = model.latency_s, 0.0, False
     if counters is not None:

@@ -16,10 +16,12 @@ LOOK_AT_NO_WORDS = frozenset(Strategy) - {Strategy.QUALITY_TARGET}
 FROM_SIZES = frozenset({"feature", "modality", "tenant"})  # what rules look at without reading the request
 
 
-def must_read(spec: JobSpec, *, policy: RoutingPolicy, catalog: Catalog) -> bool:
-    """As the policy says; where it leaves that open, if a rule, a strategy, a plugin or a specialist asks for it."""
+def must_read(spec: JobSpec, *, policy: RoutingPolicy, catalog: Catalog, planned: bool = False) -> bool:
+    """As the policy says; where it leaves that open, if a plan, a rule, a strategy, a plugin or a specialist asks for it."""
     if policy.signals is not None:
         return policy.signals
+    if planned:
+        return True
     if threshold_of(spec.model) is not None:
         return True
     if any(rule.when.keys() - FROM_SIZES for rule in policy.rules) or policy.constraints or policy.terms:

@@ -87,7 +87,11 @@ def quality_target(prospects: Sequence[Prospect]) -> list[Score]:
 
 
 def by_plan(prospects: Sequence[Prospect]) -> list[Score]:
-    """As the plan for the batch prices it: cost, tolls and time, less what the right answers are worth, and the job's lot."""
+    """As the plan for the batch prices it: cost and tolls, less what the right answers are worth, and the job's lot.
+
+    No wait of this moment counts: the tolls stand for it, and jobs that are alike, which only their lots tell apart, would all
+    run from a model that is busy for a second.
+    """
     scores: list[Score] = []
     for each in prospects:
         prices = each.question.insight.prices
@@ -98,7 +102,7 @@ def by_plan(prospects: Sequence[Prospect]) -> list[Score]:
         )
         luck_usd = prices.softness_usd * luck(each.question.job.id, each.model.id)
         gain_usd = prices.quality_usd * (each.quality or 0.0)
-        scores.append((each.known_cost_usd + toll_usd + _time_usd(each) - gain_usd + luck_usd,))
+        scores.append((each.known_cost_usd + toll_usd - gain_usd + luck_usd,))
     return scores
 
 

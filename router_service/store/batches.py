@@ -26,8 +26,13 @@ async def insert(  # noqa: PLR0913 (a column each)
     window_s: float,
     metadata: Mapping[str, str] | None,
     max_parallel_requests: int | None = None,
+    budget_usd: float | None = None,
+    finish_within_s: float | None = None,
 ) -> datetime:
-    """A batch in progress, as yet without jobs. When it expires. No cap on its calls at a time where none is given."""
+    """A batch in progress, as yet without jobs. When it expires. No cap on its calls at a time where none is given.
+
+    `budget_usd` and `finish_within_s` are what it is planned by.
+    """
     row = await session.row(
         "batch_insert",
         id=batch_id,
@@ -38,14 +43,17 @@ async def insert(  # noqa: PLR0913 (a column each)
         window_s=window_s,
         metadata=json.dumps(metadata) if metadata is not None else None,
         max_parallel_requests=max_parallel_requests,
+        budget_usd=budget_usd,
+        finish_within_s=finish_within_s,
     )
     assert row is not None, "an INSERT without a condition returns its row"  # noqa: S101
     expires_at: datetime = row.expires_at
     return expires_at
 
 
-async def counted(session: Session, batch_id: UUID, *, total: int) -> None:
-    await session.rows("batch_counted", id=batch_id, total=total)
+async def counted(session: Session, batch_id: UUID, *, total: int, plan_wait_s: float | None = None) -> None:
+    """How many jobs it has. One that is to be planned waits so long for its plan at the most."""
+    await session.rows("batch_counted", id=batch_id, total=total, plan_wait_s=plan_wait_s)
 
 
 async def refused(session: Session, batch_id: UUID, *, errors: Sequence[Mapping[str, Any]]) -> None:

@@ -59,6 +59,7 @@ async def load(session: Session, tickets: Iterable[Ticket]) -> Sequence[DeadJob]
                 epoch=row.epoch,
                 spec=spec_of(row, excluded=[*row.excluded, row.model_id]),
                 tenant_id=row.tenant_id,
+                plan=row.plan,
             ),
             tenant_id=row.tenant_id,
             interactive=row.interactive,

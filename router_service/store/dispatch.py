@@ -29,7 +29,8 @@ class Taken:
     """A queued job, locked for this transaction.
 
     `attempt` numbers its last call, 0 before the first; `interactive`: it is of no batch; `tokens`: what it may cost, its
-    input and the most that it may answer; `rank`: its place within its tenant, the smallest first (`router_service.jobs.ranks`).
+    input and the most that it may answer; `rank`: its place within its tenant, the smallest first (`router_service.jobs.ranks`);
+    `awaits_plan`: its batch has no plan yet, and one is being made.
     """
 
     job: RoutableJob
@@ -41,6 +42,7 @@ class Taken:
     interactive: bool
     tokens: int
     rank: float
+    awaits_plan: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +127,13 @@ def _taken(row: Row[Any]) -> Taken:
     spec = spec_of(row, excluded=row.excluded)
     return Taken(
         job=RoutableJob(
-            id=row.id, epoch=row.epoch, spec=spec, tenant_id=row.tenant_id, left_s=row.left_s, tried=row.tried
+            id=row.id,
+            epoch=row.epoch,
+            spec=spec,
+            tenant_id=row.tenant_id,
+            left_s=row.left_s,
+            tried=row.tried,
+            plan=row.plan,
         ),
         tenant_id=row.tenant_id,
         batch_id=row.batch_id,
@@ -135,6 +143,7 @@ def _taken(row: Row[Any]) -> Taken:
         interactive=row.batch_id is None,
         tokens=spec.tokens_in + (TYPICAL_TOKENS_OUT if spec.tokens_out is None else spec.tokens_out),
         rank=row.rank,
+        awaits_plan=row.awaits_plan,
     )
 
 

@@ -152,8 +152,17 @@ class Steps:
             fates = await calls.finish(session, finishes)
         return [fates[each.id, each.attempt] for each in finishes]
 
-    async def batch(self, lines: int, *, window_s: float = 3600.0, **changes: Any) -> tuple[UUID, list[NewJob]]:
-        """A batch with its jobs, as an uploaded file would have made it."""
+    async def batch(
+        self,
+        lines: int,
+        *,
+        window_s: float = 3600.0,
+        plan_wait_s: float | None = None,
+        budget_usd: float | None = None,
+        finish_within_s: float | None = None,
+        **changes: Any,
+    ) -> tuple[UUID, list[NewJob]]:
+        """A batch with its jobs, as an uploaded file would have made it. One that is to be planned waits for that so long."""
         batch_id = make_id()
         async with self._database.transaction() as session:
             # A tenant comes with its first key; here there may be none.
@@ -169,12 +178,14 @@ class Steps:
                 completion_window="1h",
                 window_s=window_s,
                 metadata=None,
+                budget_usd=budget_usd,
+                finish_within_s=finish_within_s,
             )
             made = [
                 new_job(batch_id=batch_id, line=line, custom_id=f"c{line}", **changes) for line in range(1, lines + 1)
             ]
             await jobs.accept(session, made)
-            await batches.counted(session, batch_id, total=lines)
+            await batches.counted(session, batch_id, total=lines, plan_wait_s=plan_wait_s)
         return batch_id, made
 
     async def end_batch(self) -> UUID | None:

@@ -14,6 +14,7 @@ from tests.support.steps import ANSWER
 from workers.dead_letter import DeadLetterWorker
 from workers.insights import Insights
 from workers.janitor import Janitor
+from workers.planner import Planner
 from workers.provider import ProviderWorker
 from workers.providers.simulated import SimulatedAdapter
 from workers.router import Router
@@ -101,7 +102,8 @@ class Workers:
         self.router = Router(runtime, Insights())
         self.provider = ProviderWorker(runtime, adapters={"simulated": adapter or SimulatedAdapter()})
         self.dead_letter = DeadLetterWorker(runtime, Insights())
-        self.janitor = Janitor(runtime)
+        self.planner = Planner(runtime, Insights())
+        self.janitor = Janitor(runtime, self.planner)
 
     def pull(self, queue: str) -> list[Any]:
         """The tickets of every message that waits in a queue."""

@@ -32,6 +32,7 @@ FAILPOINTS = {"failpoint", "afailpoint"}
 
 ROLLED_BACK = "one statement, and nothing was done before it: rolled back, it is the next round's"
 NOTHING_FOLLOWS = "nothing follows the COMMIT"
+READ_AGAIN = "what was read of a job is the same whoever reads it: read again, it is left as it is"
 CLAIM = "rolled back it is provider.before_claim once more: the tickets are gone, their jobs are ROUTED"
 LEASE = "what a lease is worth that was not prolonged, or by a worker that died then, provider.after_claim shows"
 WITHOUT: Mapping[tuple[str, str], str] = {
@@ -63,6 +64,27 @@ WITHOUT: Mapping[tuple[str, str], str] = {
         BEFORE,
     ): "one statement: rolled back, its client gives it again, and it counts once",
     ("router_service.api.feedback.give", AFTER): "nothing follows but the answer: given again it counts once",
+    ("router_service.api.plans.quote", BEFORE): "rolled back, its client has no answer and asks again",
+    ("router_service.api.plans.quote", AFTER): "nothing follows but to wait for the answer: who asks again asks anew",
+    ("workers.planner._claim", BEFORE): ROLLED_BACK,
+    ("workers.planner._claim", AFTER): "a minute later it is due again, and its jobs wait no longer than plan_until",
+    ("workers.planner._known", BEFORE): READ_AGAIN,
+    ("workers.planner._known", AFTER): READ_AGAIN,
+    (
+        "workers.planner._store",
+        BEFORE,
+    ): "rolled back it is _claim's end once more: planned again, or gone on with without",
+    ("workers.planner._store", AFTER): "only the ring follows, which the router's tick replaces",
+    ("workers.planner._make_due", BEFORE): ROLLED_BACK,
+    ("workers.planner._make_due", AFTER): "what is due is found by whoever looks next",
+    ("workers.planner._take_question", BEFORE): ROLLED_BACK,
+    ("workers.planner._take_question", AFTER): "a minute later it may be taken again",
+    ("workers.planner._quote", BEFORE): "reads only",
+    ("workers.planner._quote", AFTER): "reads only",
+    ("workers.planner.answer_quotes", BEFORE): "rolled back it is _take_question's end once more",
+    ("workers.planner.answer_quotes", AFTER): NOTHING_FOLLOWS,
+    ("workers.planner.forget_quotes", BEFORE): ROLLED_BACK,
+    ("workers.planner.forget_quotes", AFTER): NOTHING_FOLLOWS,
     ("workers.mending.mend_counters", BEFORE): "rolled back, the gate is still shut, and the next round begins anew",
 }
 

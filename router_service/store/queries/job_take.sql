@@ -44,6 +44,8 @@ WITH RECURSIVE released AS (
 ), placed AS (
   SELECT *, row_number() OVER (PARTITION BY lane ORDER BY rank, id) AS place FROM taken
 )
-SELECT p.*, b.max_parallel_requests AS batch_slots FROM placed p LEFT JOIN batches b ON b.id = p.batch_id
+SELECT p.*, b.max_parallel_requests AS batch_slots, b.plan,
+  coalesce(b.plan IS NULL AND b.plan_until > now(), false) AS awaits_plan
+FROM placed p LEFT JOIN batches b ON b.id = p.batch_id
 ORDER BY row_number() OVER (PARTITION BY p.tenant_id ORDER BY p.lane >= 0, p.place, p.rank, p.id), p.rank, p.id
 LIMIT :most

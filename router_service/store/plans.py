@@ -1,0 +1,151 @@
+"""Plans for whole batches: which batch is due for one, what it is made of, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from router_service.jobs.spec import RoutableJob
+from router_service.routing.prices import Prices, Toll
+from router_service.store.dispatch import spec_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from uuid import UUID
+
+    from sqlalchemy import Row
+
+    from router_service.store.session import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DueBatch:
+    """A batch that was taken to be planned. `plan`: the hash of the one that it has; `slots`: its calls at a time.
+
+    `left_s`: until it must be done, which is its own wish where it `is_hurried`, else the end of its window; `elapsed_s`: since
+    it was made.
+    """
+
+    id: UUID
+    tenant_id: str
+    plan: str | None
+    slots: int | None
+    budget_usd: float | None
+    is_hurried: bool
+    left_s: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """`left`: jobs that may still be dealt out; `under_way`: those routed or running, by model; USD of all calls so far."""
+
+    left: int
+    done: int
+    under_way: Mapping[str, int]
+    cost_usd: float
+
+    @property
+    def committed_usd(self) -> float:
+        """With what is under way, at what jobs have cost in the mean."""
+        return self.cost_usd + (self.cost_usd / self.done * sum(self.under_way.values()) if self.done else 0.0)
+
+
+async def claim(session: Session, *, again_s: float) -> DueBatch | None:
+    """One batch that is due, put off for so long, so that nobody else takes it and it comes again by itself."""
+    row = await session.row("plan_claim", again_s=again_s)
+    if row is None:
+        return None
+    return DueBatch(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        plan=row.plan,
+        slots=row.max_parallel_requests,
+        budget_usd=row.budget_usd,
+        is_hurried=row.is_hurried,
+        left_s=row.left_s,
+        elapsed_s=row.elapsed_s,
+    )
+
+
+async def progress(session: Session, batch_id: UUID) -> Progress:
+    row = await session.row("plan_progress", id=batch_id)
+    assert row is not None, "an aggregate has one row"  # noqa: S101
+    return Progress(left=row.left, done=row.done, under_way=row.under_way, cost_usd=row.cost_usd)
+
+
+async def left(session: Session, batch_id: UUID, *, every: int) -> list[RoutableJob]:
+    """The jobs that may still be dealt out, or one in `every` of them, always the same."""
+    return [
+        RoutableJob(
+            id=row.id,
+            epoch=row.epoch,
+            spec=spec_of(row, excluded=row.excluded),
+            tenant_id=row.tenant_id,
+            tried=row.tried,
+        )
+        for row in await session.rows("plan_jobs", id=batch_id, every=every)
+    ]
+
+
+async def store(
+    session: Session,
+    due: DueBatch,
+    *,
+    name: str,
+    document: Mapping[str, Any],
+    quoted: Mapping[str, Any] | None,
+    again_s: float,
+) -> bool:
+    """Put a plan, `name` its hash, into force. False where another one was made meanwhile, or the batch has ended.
+
+    `quoted` is what a first plan promises; that of a later one is not kept. `again_s`: until it is looked at again.
+    """
+    return bool(
+        await session.rows(
+            "plan_store",
+            id=due.id,
+            before=due.plan,
+            hash=name,
+            document=json.dumps(document),
+            quoted=None if quoted is None else json.dumps(quoted),
+            again_s=again_s,
+        )
+    )
+
+
+async def keep(session: Session, batch_id: UUID, *, note: str | None, again_s: float) -> None:
+    """No new plan: the jobs go on by the one they have, or without. `note`: why nothing meets the goal, None where it is met."""
+    await session.rows("plan_keep", id=batch_id, note=note, again_s=again_s)
+
+
+async def make_due(session: Session) -> int:
+    """Have every planned batch planned again, since the catalog has changed. How many."""
+    return len(await session.rows("plan_due"))
+
+
+async def get(session: Session, batch_id: UUID, *, tenant_id: str) -> Row[Any] | None:
+    """A batch's plan and what came of it; None where the tenant has no such batch."""
+    return await session.row("plan_get", id=batch_id, tenant_id=tenant_id)
+
+
+async def documents(session: Session, hashes: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """Whole plans as JSON, by hash."""
+    return {row.hash: row.document for row in await session.rows("plans_load", hashes=sorted(hashes))}
+
+
+async def prices(session: Session, hashes: Collection[str]) -> dict[str, Prices]:
+    """What plans say to the single decision, by hash."""
+    if not hashes:
+        return {}
+    return {name: _prices(name, document) for name, document in (await documents(session, hashes)).items()}
+
+
+def _prices(name: str, document: Mapping[str, Any]) -> Prices:
+    return Prices(
+        plan=name,
+        quality_usd=document["quality_usd"],
+        softness_usd=document["softness_usd"],
+        tolls={model: Toll(**toll) for model, toll in document["tolls"].items()},
+    )

@@ -1,0 +1,167 @@
+"""Batches that are planned as a whole: planned, routed by the plan, planned again, and gone on with where there is no plan."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from router_service.chat.request import read_chat
+from router_service.routing.history import History, replayed
+from router_service.store import decisions, plans
+from router_service.store.decisions import Selection
+from tests.conftest import publish
+from tests.support.catalogs import document, entry
+from tests.support.steps import TENANT, new_job
+
+if TYPE_CHECKING:
+    from router_service.store.session import Database
+    from tests.conftest import OpenWorkers
+    from tests.support.steps import Sql, Steps
+    from tests.support.workers import Workers
+
+NOBODY = (UUID(int=0), 0)
+WAIT_S = 60.0
+POLICY: dict[str, Any] = {"policies": {"default": {"quality_target": 0.9}}}
+CHEAP = entry(
+    "cheap",
+    cost=1e-7,
+    params={"rpm": 600, "max_parallel_requests": 50},
+    router={"quality": {"default": 0.85}, "latency_ms_p50": 100},
+)
+DEAR = entry(
+    "dear", cost=1e-6, params={"max_parallel_requests": 50}, router={"quality": {"default": 0.9}, "latency_ms_p50": 100}
+)
+
+
+async def models_of(sql: Sql, batch_id: UUID) -> dict[str, int]:
+    rows = await sql.rows(
+        "SELECT model_id, count(*) AS jobs FROM jobs WHERE batch_id = %s AND state <> 'queued' GROUP BY 1", batch_id
+    )
+    return {row["model_id"]: row["jobs"] for row in rows}
+
+
+async def batch_row(sql: Sql, batch_id: UUID) -> dict[str, Any]:
+    return await sql.one("SELECT * FROM batches WHERE id = %s", batch_id)
+
+
+async def replay(workers: Workers, database: Database) -> tuple[History, int]:
+    """The stored decisions with all that they were taken from, and how many come out otherwise."""
+    async with database.transaction() as session:
+        recorded = await decisions.recorded(session, Selection(tenant_id=TENANT), after=NOBODY, most=1000)
+        counters = await decisions.snapshots(session, {each.snapshot for each in recorded if each.snapshot})
+        prices = await plans.prices(session, {plan for each in recorded if (plan := each.inputs.get("plan"))})
+    catalog = workers.runtime.offer.catalog
+    history = History(recorded=recorded, catalogs={catalog.hash: catalog}, counters=counters, plans=prices)
+    return history, len(replayed(history))
+
+
+async def test_a_batch_is_planned_before_any_job_goes_and_its_jobs_follow_the_plan(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(200, model="auto", tokens_out=8, plan_wait_s=WAIT_S, finish_within_s=10.0)
+    (other,) = await steps.accept(new_job(model="auto"))
+    await workers.route()
+    assert await models_of(sql, batch_id) == {}
+    assert await sql.state(other.id) == "routed"
+    await workers.planner.plan_batches()
+    row = await batch_row(sql, batch_id)
+    assert row["plan"] is not None
+    assert row["plan_note"] is None
+    shares = row["quoted"]["plan"]["shares"]
+    assert 0.4 < shares["cheap"] < 0.6  # ten a second for nearly ten seconds
+    for _round in range(8):
+        await workers.route()
+        await workers.call("cheap")
+        await workers.call("dear")
+    history, different = await replay(workers, database)
+    planned = [each for each in history.recorded if each.reason == "batch_plan"]
+    assert len(planned) > 50
+    assert {each.inputs["plan"] for each in planned} == {row["plan"]}
+    assert different == 0
+
+
+async def test_jobs_go_on_without_a_plan_where_nobody_makes_one_in_time(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(20, model="auto", plan_wait_s=WAIT_S)
+    await workers.route()
+    assert await models_of(sql, batch_id) == {}
+    await sql.rows("UPDATE batches SET plan_until = now()")
+    await workers.route()
+    assert await models_of(sql, batch_id) != {}
+    assert await sql.value("SELECT count(*) FROM decisions WHERE reason = 'batch_plan'") == 0
+
+
+async def test_lines_that_name_their_model_do_not_wait(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(10, model="dear", plan_wait_s=WAIT_S)
+    await workers.route()
+    assert await models_of(sql, batch_id) == {"dear": 10}
+
+
+async def test_a_goal_that_cannot_be_kept_is_explained_and_the_jobs_go_on(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(60, model="auto", tokens_out=100, plan_wait_s=WAIT_S, budget_usd=1e-6)
+    await workers.planner.plan_batches()
+    row = await batch_row(sql, batch_id)
+    assert row["plan"] is None
+    assert row["plan_note"].startswith("budget cannot be kept")
+    assert "a budget of at least" in row["plan_note"]
+    await workers.route()
+    assert (await models_of(sql, batch_id)) != {}
+
+
+async def test_a_budget_is_kept_about(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
+    """All at the dear one is 110 tokens x 1e-6 x 200; the budget is half of it, and buys what quality it can."""
+    simulated = {"simulated": {"output_tokens": 100}}
+    workers = await open_workers(
+        CHEAP | {"model_info": CHEAP["model_info"] | {"router": CHEAP["model_info"]["router"] | simulated}},
+        DEAR | {"model_info": DEAR["model_info"] | {"router": DEAR["model_info"]["router"] | simulated}},
+    )
+    body = '{"model":"auto","max_tokens":100,"messages":[{"role":"user","content":"a harbour, and the ships in it"}]}'
+    sizes = {"tokens_in": read_chat(json.loads(body)).tokens_in, "tokens_out": 100}
+    batch_id, _jobs = await steps.batch(
+        200, model="auto", body=body, plan_wait_s=WAIT_S, budget_usd=0.011, finish_within_s=3000.0, **sizes
+    )
+    await workers.planner.plan_batches()
+    assert (await batch_row(sql, batch_id))["plan"] is not None
+    while await sql.value("SELECT count(*) FROM jobs WHERE state <> 'succeeded'"):
+        await workers.route()
+        await workers.call("cheap")
+        await workers.call("dear")
+        await asyncio.sleep(0.02)
+    cost = await sql.value("SELECT sum(cost_usd)::float8 FROM job_results")
+    assert 0.8 * 0.011 < cost <= 1.02 * 0.011
+
+
+async def test_what_is_left_is_planned_again_when_a_model_leaves(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    """Beside a middling model the cheap one need not be spared as much as beside the dear one alone."""
+    middling = CHEAP | {"model_name": "middling"}
+    middling["model_info"] = CHEAP["model_info"] | {"input_cost_per_token": 2e-7, "output_cost_per_token": 2e-7}
+    workers = await open_workers(CHEAP, middling, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(200, model="auto", tokens_out=8, plan_wait_s=WAIT_S, finish_within_s=15.0)
+    await workers.planner.plan_batches()
+    first = (await batch_row(sql, batch_id))["plan"]
+    await publish(database, document(CHEAP, DEAR, router=POLICY))
+    await workers.runtime._follow_catalog()
+    await workers.planner.plan_batches()
+    row = await batch_row(sql, batch_id)
+    assert row["plan"] not in {None, first}
+    document_now = await sql.value("SELECT document FROM plans WHERE hash = %s", row["plan"])
+    assert document_now["shares"]["dear"] > 0.1
+    assert row["quoted"]["plan"]["shares"]["dear"] == 0  # the promise stays as it was
+
+
+async def test_two_planners_make_one_plan(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    await steps.batch(100, model="auto", tokens_out=8, plan_wait_s=WAIT_S)
+    await asyncio.gather(workers.planner.plan_batches(), workers.planner.plan_batches())
+    assert await sql.value("SELECT count(*) FROM plans") == 1

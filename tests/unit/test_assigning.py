@@ -1,0 +1,204 @@
+"""A batch as columns, limits and a goal: what the planner reckons is what the router will decide."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from router_service.assignment.choice import choices
+from router_service.assignment.plan import Infeasible, Plan
+from router_service.assignment.quoting import Quote
+from router_service.jobs.preferences import Preferences
+from router_service.jobs.spec import JobSpec, RoutableJob
+from router_service.routing.counters import Counters, RateUse, Speed
+from router_service.routing.decision import route
+from router_service.routing.insight import Estimate, Insight
+from tests.support.catalogs import catalog_of, entry
+from workers.assigning import Work, capacity_of, columns_of, first_plan, goal_of, next_plan
+
+if TYPE_CHECKING:
+    from router_service.catalog.models import Catalog
+
+EU = {"data_residency": {"inference": "eu", "storage": "eu"}}
+QUIET = Counters(in_flight=0, wait_s=0.0, paused_s=0.0, room=10)
+
+
+def catalog(**router: Any) -> Catalog:
+    return catalog_of(
+        entry("small", cost=1e-7, params={"rpm": 600, "max_parallel_requests": 9}, router=EU | {"latency_ms_p50": 300}),
+        entry("middle", cost=5e-7, info={"max_input_tokens": 500}, params={"max_parallel_requests": 9}),
+        entry("large", cost=2e-6, params={"max_parallel_requests": 99}, router=EU | {"latency_ms_p50": 900}),
+        router=router or {"policies": {"default": {"quality_target": 0.9}}},
+    )
+
+
+def jobs(count: int = 60, **changes: Any) -> list[RoutableJob]:
+    """Of two sizes, a third of them for the EU."""
+    specs = [
+        JobSpec(model="auto", tokens_in=100 + 600 * (n % 2), tokens_out=50, residency="eu" if n % 3 == 0 else None)
+        for n in range(count)
+    ]
+    return [
+        RoutableJob(id=UUID(int=n + 1), epoch=0, spec=replace(spec, **changes), tenant_id="t")
+        for n, spec in enumerate(specs)
+    ]
+
+
+def insight(number: int) -> Insight:
+    """Small is as good as large on the easy ones."""
+    hardness = (number * 7 % 10) / 10
+    return Insight(
+        estimates={
+            "small": Estimate(quality=0.95 - 0.8 * hardness, tokens_out=30),
+            "middle": Estimate(quality=0.95 - 0.4 * hardness),
+            "large": Estimate(quality=0.95 - 0.1 * hardness),
+        }
+    )
+
+
+def work(given: list[RoutableJob] | None = None, **changes: Any) -> Work:
+    wanted = jobs() if given is None else given
+    whole = Work(
+        jobs=wanted,
+        known={job.id: insight(number) for number, job in enumerate(wanted)},
+        total=len(wanted),
+        catalog=catalog(),
+        counters=dict.fromkeys(("small", "middle", "large"), QUIET),
+        tenant_id="t",
+        left_s=600.0,
+        is_hurried=True,
+    )
+    return replace(whole, **changes)
+
+
+def planned(given: Work) -> Quote:
+    found = first_plan(given)
+    assert isinstance(found, Quote), found
+    return found
+
+
+@pytest.mark.parametrize("changes", [{}, {"left_s": 4.0}, {"budget_usd": 8e-3}])
+def test_the_router_chooses_for_each_job_what_the_plan_counts_on(changes: dict[str, Any]) -> None:
+    given = work(**changes)
+    plan = planned(given).plan
+    columns = columns_of(given)
+    expected = [columns.models[at] for at in choices(plan, columns)]
+    chosen = [
+        route(
+            job,
+            catalog=given.catalog,
+            counters=given.counters,
+            policy=given.catalog.policy_of(job),
+            insight=replace(given.known[job.id], prices=plan.prices),
+        ).model_id
+        for job in given.jobs
+    ]
+    assert chosen == expected
+    assert len(set(chosen)) > 1
+
+
+def test_a_model_that_may_not_do_a_job_is_no_column_of_it() -> None:
+    columns = columns_of(work())
+    middle = columns.models.index("middle")
+    for row, job in enumerate(jobs()):
+        assert columns.eligible[row, middle] == (job.spec.residency is None and job.spec.tokens_in <= 500)
+
+
+def test_wishes_that_depend_on_the_very_size_are_looked_at_job_by_job() -> None:
+    wishes = Preferences(max_cost_usd=400 * 5e-7)  # 150 tokens fit at the middling model, 750 do not
+    columns = columns_of(work(jobs(preferences=wishes, residency=None)))
+    middle, large = columns.models.index("middle"), columns.models.index("large")
+    assert {bool(each) for each in columns.eligible[::2, middle]} == {True}
+    assert not columns.eligible[:, large].any()
+
+
+def test_a_model_without_a_price_is_for_jobs_that_have_no_other() -> None:
+    free = catalog_of(entry("priced"), entry("unpriced", cost=None, router=EU))
+    columns = columns_of(work(catalog=free, counters={}, known={}))
+    unpriced = columns.models.index("unpriced")
+    assert [bool(each) for each in columns.eligible[:, unpriced]] == [job.spec.residency == "eu" for job in jobs()]
+
+
+def test_a_failing_model_is_left_out_and_a_paused_one_opens_later() -> None:
+    failing = work(counters={"small": replace(QUIET, is_failing=True), "middle": QUIET, "large": QUIET})
+    columns = columns_of(failing)
+    assert not columns.eligible[:, columns.models.index("small")].any()
+    paused = work(counters={"small": replace(QUIET, paused_s=33.0), "middle": QUIET, "large": QUIET})
+    opens = {limit.name: limit.opens_in_s for limit in capacity_of(paused).limits}
+    assert opens["rpm of small"] == opens["slots of small"] == 33.0
+    assert opens["slots of large"] == 0.0
+
+
+def test_what_others_use_is_theirs_and_what_the_batch_uses_is_not_taken_off() -> None:
+    busy = replace(QUIET, in_flight=6, waiting=2, rates=(RateUse(name="rpm", limit=600, used=300),))
+    for own, share in ((0, 0.5), (8, 0.0), (4, 0.25)):
+        given = work(counters={"small": busy}, own={"small": own})
+        limits = {limit.name: limit for limit in capacity_of(given).limits}
+        assert limits["rpm of small"].rate_per_s == pytest.approx(10 * (1 - share))
+        assert limits["slots of small"].rate_per_s == 9 - round(6 * share * 2)
+    over = replace(busy, in_flight=0, waiting=0)  # a batch that has just ended
+    assert capacity_of(work(counters={"small": over})).limits[0].rate_per_s == pytest.approx(10)
+
+
+def test_a_limit_that_was_lowered_holds_and_so_do_those_of_group_tenant_and_batch() -> None:
+    grouped = catalog_of(
+        entry("a", params={"rpm": 60}, router={"limit_group": "g"}),
+        entry("b", params={"rpm": 60}, router={"limit_group": "g"}),
+        router={"tenants": {"t": {"tpm": 6000}}},
+    )
+    lowered = replace(QUIET, rates=(RateUse(name="rpm", limit=30, used=0),))
+    limits = {
+        limit.name: limit for limit in capacity_of(work(catalog=grouped, counters={"a": lowered}, slots=3)).limits
+    }
+    assert limits["rpm of a"].rate_per_s == 0.5
+    assert limits["rpm of group g"].models == ("a", "b")
+    assert limits["tpm of the tenant"].rate_per_s == 100
+    assert limits["slots of the batch"].rate_per_s == 3
+
+
+def test_the_target_is_a_share_of_the_strongest_model_whatever_the_best_mixture_is() -> None:
+    given = work()
+    columns = columns_of(given)
+    goal = goal_of(given, columns, 60)
+    strongest = sum(insight(number).estimates["large"].quality or 0 for number in range(60)) / 60
+    quote = planned(given)
+    assert quote.plan.quality == pytest.approx(0.9 * strongest, rel=0.01)
+    assert goal.usd_per_s == 0
+    assert goal_of(replace(given, is_hurried=False), columns, 60).usd_per_s == pytest.approx(30 * 1e-7)
+
+
+def test_a_price_of_quality_leads_to_the_quality_that_it_buys() -> None:
+    cheap, dear = (
+        planned(work(catalog=catalog(policies={"default": {"quality_usd": usd}}))).plan for usd in (1e-6, 1e-1)
+    )
+    assert cheap.quality < dear.quality
+    assert cheap.shares["small"] > 0.6 > dear.shares["small"]
+
+
+def test_a_sample_stands_for_the_whole_batch() -> None:
+    whole, sample = planned(work(jobs(600))), planned(work(jobs(60), total=600))
+    assert sample.jobs == whole.jobs == 600
+    assert sample.plan.cost_usd == pytest.approx(whole.plan.cost_usd, rel=0.05)
+    assert sample.plan.finish_s == pytest.approx(whole.plan.finish_s, rel=0.1)
+
+
+def test_jobs_that_no_model_may_do_are_left_out_and_all_of_them_are_nothing_to_plan() -> None:
+    some = [*jobs(30), *(replace(job, id=UUID(int=900 + n)) for n, job in enumerate(jobs(3, residency="mars")))]
+    assert planned(work(some)).jobs == 30
+    assert isinstance(first_plan(work(jobs(5, residency="mars"))), Infeasible)
+
+
+def test_a_plan_that_still_holds_is_kept() -> None:
+    given = work()
+    plan = planned(given).plan
+    assert next_plan(plan, work(left_s=500.0)) == plan
+    slower = replace(QUIET, speed=Speed(base_s=0.5, token_s=0.1))
+    hurried = work(counters={"small": slower, "middle": QUIET, "large": QUIET}, left_s=8.0)
+    again = next_plan(plan, hurried)
+    assert isinstance(again, Plan)
+    assert again.hash != plan.hash
+    assert math.isfinite(again.finish_s)

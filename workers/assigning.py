@@ -1,0 +1,267 @@
+"""From the jobs of a batch, what is on offer and what others use of it to columns, limits and a goal, and to a plan. Pure.
+
+What is expected of a model on a job is reckoned as for a single decision, from one snapshot of the counters. Loaded only where
+a batch is planned: it brings the solver.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from router_service.assignment.capacity import Capacity, Use
+from router_service.assignment.goal import Goal, Progress
+from router_service.assignment.jobs import Jobs
+from router_service.assignment.plan import Infeasible
+from router_service.assignment.quoting import quote
+from router_service.assignment.replanning import solve_again
+from router_service.capacity.scopes import PER_DAY
+from router_service.catalog.models import Caps
+from router_service.catalog.policies import Strategy
+from router_service.routing.calibration import DEFAULT_TARGET
+from router_service.routing.constraints import rejection
+from router_service.routing.decision import prospect
+from router_service.routing.insight import NOTHING
+from router_service.routing.prices import key_of
+from router_service.routing.question import Question
+from router_service.routing.ranks import ranks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+    from uuid import UUID
+
+    from router_service.assignment.jobs import Floats
+    from router_service.assignment.plan import Plan
+    from router_service.assignment.quoting import Quote
+    from router_service.catalog.models import Catalog, Limits, Model
+    from router_service.catalog.policies import RoutingPolicy
+    from router_service.jobs.spec import RoutableJob
+    from router_service.routing.counters import Counters
+    from router_service.routing.insight import Insight
+    from router_service.routing.question import Prospect
+
+UNKNOWN_LATENCY_S = 3.0  # of a model that nobody has called and whose operator says nothing
+UNCERTAIN = 0.2  # of the calls at a model
+GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: tells the copies of a job's key apart
+NOTHING_DONE = Progress(done=0, quality_sum=0.0, cost_usd=0.0, elapsed_s=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is to be dealt out, and under what.
+
+    `jobs` stand for `total`, evenly; `own`: how many of the batch's jobs are under way at each model already, `slots` how many
+    calls it may make at a time. `left_s` until it must be done; where its owner did not say so (`is_hurried`), the end of its
+    window. `budget_usd` for what is left.
+    """
+
+    jobs: Sequence[RoutableJob]
+    known: Mapping[UUID, Insight]
+    total: int
+    catalog: Catalog
+    counters: Mapping[str, Counters]
+    tenant_id: str
+    left_s: float
+    is_hurried: bool = False
+    budget_usd: float | None = None
+    slots: int | None = None
+    own: Mapping[str, int] | None = None
+
+
+def first_plan(work: Work) -> Quote | Infeasible:
+    """A plan with what it promises. Jobs that no model may do are left out; all of them: Infeasible."""
+    jobs, total = _able(work)
+    if not total:
+        return Infeasible(broken=("eligible models",), stranded=work.total)
+    return quote(_spread(jobs, total), capacity=capacity_of(work), goal=goal_of(work, jobs, total))
+
+
+def next_plan(plan: Plan, work: Work) -> Plan | Infeasible:
+    """For what is left: `plan` itself where it still leads to the goal."""
+    jobs, total = _able(work)
+    if not total:
+        return plan
+    goal = goal_of(work, jobs, total)
+    return solve_again(
+        plan, jobs, capacity=capacity_of(work), goal=goal, progress=NOTHING_DONE, scale=total / len(jobs)
+    )
+
+
+def _able(work: Work) -> tuple[Jobs, int]:
+    """The jobs that some model may do, and how many they stand for."""
+    jobs = columns_of(work)
+    rows = np.flatnonzero(jobs.eligible.any(axis=1)).astype(np.int64)
+    return jobs.take(rows), round(work.total * len(rows) / max(1, len(jobs)))
+
+
+def _spread(jobs: Jobs, total: int) -> Jobs:
+    """So many jobs, each of these about as often as any other, under keys of their own."""
+    if total <= len(jobs):
+        return jobs
+    number = np.arange(total, dtype=np.uint64)
+    copies = jobs.take((number % np.uint64(len(jobs))).astype(np.int64))
+    return replace(copies, keys=copies.keys ^ (number // np.uint64(len(jobs)) * np.uint64(GOLDEN)))
+
+
+def columns_of(work: Work) -> Jobs:
+    """What each model promises for each job. Only those that the router would look at first: by rank, wishes and rules."""
+    models = tuple(sorted(model.id for model in work.catalog.models))
+    place = {model: at for at, model in enumerate(models)}
+    columns = np.zeros((4, len(work.jobs), len(models)))
+    eligible, priced = np.zeros((2, len(work.jobs), len(models)), dtype=np.bool_)
+    fitting = _Fitting(work.catalog)
+    for row, job in enumerate(work.jobs):
+        policy = work.catalog.policy_of(job)
+        asked = Question.of(job, policy=policy, insight=work.known.get(job.id, NOTHING))
+        for each in _first(asked, fitting.of(asked), work):
+            at = place[each.model.id]
+            latency_s = UNKNOWN_LATENCY_S if each.latency_s is None else each.latency_s
+            columns[:, row, at] = each.quality or 0.0, each.cost_usd or 0.0, each.tokens_out, latency_s
+            eligible[row, at], priced[row, at] = True, each.cost_usd is not None
+    has_price = priced.any(axis=1, keepdims=True)  # one without a price goes behind those with one
+    return Jobs(
+        models=models,
+        keys=np.array([key_of(job.id.bytes) for job in work.jobs], dtype=np.uint64),
+        tokens_in=np.array([job.spec.tokens_in for job in work.jobs], dtype=np.float64),
+        quality=columns[0],
+        cost_usd=columns[1],
+        tokens_out=columns[2],
+        latency_s=columns[3],
+        eligible=eligible & (priced | ~has_price),
+    )
+
+
+def _first(asked: Question, models: Sequence[tuple[Model, int]], work: Work) -> list[Prospect]:
+    """Those that go before all others whatever the scores: `route` does the same."""
+    prospects = [prospect(asked, model, rank, work.counters.get(model.id), work.catalog) for model, rank in models]
+    least = min(((each.is_failing, each.place) for each in prospects), default=None)
+    return [each for each in prospects if (each.is_failing, each.place) == least]
+
+
+class _Fitting:
+    """The models that may do a job, of the first rank that has any; worked out once for each kind of job."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._windows = sorted({each.max_input_tokens for each in catalog.models if each.max_input_tokens is not None})
+        self._known: dict[Hashable, list[tuple[Model, int]]] = {}
+
+    def of(self, asked: Question) -> list[tuple[Model, int]]:
+        if asked.spec.preferences.max_cost_usd is not None:  # depends on the very sizes
+            return self._find(asked)
+        kind = self._kind(asked)
+        if kind not in self._known:
+            self._known[kind] = self._find(asked)
+        return self._known[kind]
+
+    def _find(self, asked: Question) -> list[tuple[Model, int]]:
+        for rank, models in enumerate(ranks_of(asked, self._catalog)):
+            if found := [(model, rank) for model in models if rejection(asked, model) is None]:
+                return found
+        return []
+
+    def _kind(self, asked: Question) -> Hashable:
+        """All that ranks and constraints look at."""
+        spec, signals = asked.spec, asked.insight.signals
+        has_floor = spec.quality is not None or asked.policy.min_quality is not None
+        return (
+            asked.policy.hash,
+            replace(spec, tokens_in=bisect_left(self._windows, spec.tokens_in)),
+            asked.language,
+            asked.domain,
+            asked.task,
+            tuple(signals.flags) if signals and asked.policy.rules else (),
+            tuple(asked.level(model) for model in self._catalog.models) if has_floor else (),
+        )
+
+
+def goal_of(work: Work, jobs: Jobs, total: int) -> Goal:
+    """What the policy of most jobs wants of the batch, within its budget and its time.
+
+    A second is worth to the batch what it is to a job, times the half of all jobs that wait in the mean; to one whose owner
+    named a time it is worth nothing before that.
+    """
+    policies = {(policy := work.catalog.policy_of(job)).hash: policy for job in work.jobs}
+    counts = Counter(work.catalog.policy_of(job).hash for job in work.jobs)
+    policy = policies[counts.most_common(1)[0][0]]
+    return Goal(
+        quality_share=_quality_share(work, policy, jobs),
+        budget_usd=work.budget_usd,
+        deadline_s=max(0.0, work.left_s),
+        usd_per_s=0.0 if work.is_hurried else policy.wait_usd_per_s * total / 2,
+    )
+
+
+def _quality_share(work: Work, policy: RoutingPolicy, jobs: Jobs) -> float | None:
+    """The mean quality wanted, as a share of the best there is; None where the policy has no such aim.
+
+    A target is a share of what the strongest model in the mean would give; a price of quality leads to the mean quality of what
+    each job would choose at it.
+    """
+    if policy.strategy != Strategy.QUALITY_TARGET:
+        return None
+    quality = np.where(jobs.eligible, jobs.quality, -1.0)
+    best = float(quality.max(axis=1).mean())
+    if best <= 0:
+        return None
+    if policy.quality_usd is not None:
+        worth = np.where(jobs.eligible, policy.quality_usd * quality - jobs.cost_usd, -np.inf)
+        return min(1.0, _mean_at(quality, worth) / best)
+    wanted = [job.spec.preferences.quality_target or policy.quality_target or DEFAULT_TARGET for job in work.jobs]
+    counts = jobs.eligible.sum(axis=0)
+    strength = np.where(jobs.eligible, quality, 0.0).sum(axis=0) / np.maximum(counts, 1)
+    strongest = _mean_at(quality, np.where(jobs.eligible, strength, -np.inf))
+    return min(1.0, float(np.mean(wanted)) * strongest / best)
+
+
+def _mean_at(quality: Floats, score: Floats) -> float:
+    """The mean quality where each job takes the model of its highest score."""
+    return float(quality[np.arange(len(quality)), score.argmax(axis=1)].mean())
+
+
+def capacity_of(work: Work) -> Capacity:
+    """The limits in force of models, groups, the tenant and the batch, less what others use of them now."""
+    catalog, everything = work.catalog, [model.id for model in work.catalog.models]
+    members = {name: [each.id for each in catalog.models if each.limit_group == name] for name in catalog.groups}
+    shared = [(f"group {name}", caps, members[name]) for name, caps in sorted(catalog.groups.items())]
+    shared.append(("the tenant", catalog.tenant(work.tenant_id).caps, everything))
+    if work.slots is not None:
+        shared.append(("the batch", Caps(slots=work.slots), everything))
+    own = work.own or {}
+    return Capacity.of(
+        {model.id: _in_force(model.limits, work.counters.get(model.id)) for model in catalog.models},
+        shared=shared,
+        uses={name: _use(counters, own.get(name, 0)) for name, counters in work.counters.items()},
+        horizon_s=max(0.0, work.left_s),
+    )
+
+
+def _in_force(limits: Limits, counters: Counters | None) -> Limits:
+    """With the rates as they are given now: lower after a throttle, or where the provider's headers said so."""
+    rates = {rate.name: rate.limit for rate in counters.rates} if counters else {}
+    lower: dict[str, Any] = {
+        name: rate for name, rate in rates.items() if (known := getattr(limits, name)) is not None and rate < known
+    }
+    return replace(limits, **lower)
+
+
+def _use(counters: Counters, own: int) -> Use:
+    """What others have of a model: of its rates and slots the part that their calls are of all that is under way.
+
+    Where nobody has a call there now, what the last minute used is over. Rows and counters are seen one after the other: a few
+    calls more than the batch's own are nobody's.
+    """
+    under_way = counters.in_flight + counters.waiting
+    others = max(0, under_way - own) / under_way if under_way else 0.0
+    others = others if others > UNCERTAIN else 0.0
+    used = {rate.name: 1 - rate.left for rate in counters.rates}
+    return Use(
+        share=others * max((share for name, share in used.items() if name not in PER_DAY), default=0.0),
+        slots=round(others * counters.in_flight),
+        day_share=max((share for name, share in used.items() if name in PER_DAY), default=0.0),
+        opens_in_s=max(counters.paused_s, counters.broken_s),
+    )
