@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from router_service.jobs.spec import AUTO
 from router_service.prediction import Predictor
-from router_service.routing.calibration import curve_of, prior_cases, worth_usd
+from router_service.routing.calibration import curve_of, prior_cases, worth_of
 from router_service.routing.estimates import estimates_of, shifts_of
 from router_service.routing.insight import NOTHING, Insight
 from router_service.routing.reading import must_read
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.calibration import Curve
     from router_service.routing.estimates import Cell
-    from router_service.routing.insight import Estimate
+    from router_service.routing.insight import Estimate, Worth
     from router_service.routing.prices import Prices
     from router_service.settings import Settings
     from router_service.signals.extract import Extractor
@@ -103,9 +103,9 @@ class Insights:
             for job_id, plan in plan_of.items()
         }
 
-    def worth_usd(self, job: RoutableJob, policy: RoutingPolicy) -> float | None:
+    def worth_of(self, job: RoutableJob, policy: RoutingPolicy) -> Worth | None:
         """What a right answer is worth for a job under a policy, as it was known when `of` was asked last."""
-        return worth_usd(policy, job, self._curves, prior=self._prior)
+        return worth_of(policy, job, self._curves, prior=self._prior)
 
     def _insight(self, job: RoutableJob, signals: Signals | None, catalog: Catalog) -> Insight:
         policy, wishes = catalog.policy_of(job), job.spec.preferences
@@ -119,7 +119,7 @@ class Insights:
                 tenant_id=job.tenant_id,
                 shifts=self._shifts,
             )
-        return Insight(signals=signals, estimates=estimates, worth_usd=self.worth_usd(job, policy))
+        return Insight(signals=signals, estimates=estimates, worth=self.worth_of(job, policy))
 
     async def _learn(self, session: Session, catalog: Catalog) -> None:
         """Look up what was learned, after a while or where the catalog is another one."""

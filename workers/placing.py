@@ -127,8 +127,8 @@ class Placing:
         decision = self._route(job, now, policy=now.catalog.policy_of(job), insight=insight)
         beside = None
         if shadow is not None and share_of(job.id, SHADOW) <= shadow.share:
-            worth_usd = self._insights.worth_usd(job, shadow.policy)
-            beside = self._route(job, now, policy=shadow.policy, insight=replace(insight, worth_usd=worth_usd))
+            worth = self._insights.worth_of(job, shadow.policy)
+            beside = self._route(job, now, policy=shadow.policy, insight=replace(insight, worth=worth))
         return Routed(job=job, decision=decision, insight=insight, snapshot=now.snapshot, shadow=beside)
 
     def _route(self, job: RoutableJob, now: Round, *, policy: RoutingPolicy, insight: Insight) -> Decision:

@@ -23,7 +23,7 @@ from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.jobs.spec import JobSpec, RoutableJob
 from router_service.jobs.states import JobState
-from router_service.routing.calibration import curve_of, prior_cases, worth_usd
+from router_service.routing.calibration import curve_of, prior_cases, worth_of
 from router_service.routing.decision import route
 from router_service.routing.insight import Insight
 from router_service.store import decisions, dispatch, jobs, learned
@@ -193,8 +193,8 @@ async def _outlook(here: State, row: Any) -> dict[str, Any]:
     policy = catalog.policy_of(job)
     async with here.database.transaction() as session:
         read, _unread = await decisions.load_signals(session, [row.id])
-        worth = worth_usd(policy, job, await learned.curves(session), prior=curve_of(prior_cases(catalog)))
-    insight = Insight(signals=read.get(row.id), worth_usd=worth, is_read=row.id in read)
+        worth = worth_of(policy, job, await learned.curves(session), prior=curve_of(prior_cases(catalog)))
+    insight = Insight(signals=read.get(row.id), worth=worth, is_read=row.id in read)
     decision = route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
     changes = {"changes": [change.as_json() for change in decision.changes]} if decision.changes else {}
     return {"model": decision.model_id, "reason": decision.reason} | decisions.evidence(decision) | changes

@@ -13,7 +13,7 @@ from router_service.evaluation.signals import BATCH, cpu_us
 from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
 from router_service.routing.counters import Counters
 from router_service.routing.decision import route
-from router_service.routing.insight import Estimate, Insight
+from router_service.routing.insight import Estimate, Insight, Worth
 from router_service.routing.replay import inputs_of
 from router_service.signals.extract import extract
 from router_service.signals.request import Request
@@ -39,7 +39,7 @@ def run(*, models: int, jobs: int, rounds: int = 5) -> dict[str, Any]:
     counters = {model.id: _counters(number) for number, model in enumerate(catalog.models)}
     signals = extract(requests)
     estimates = {model.id: Estimate(quality=0.5 + number / 100) for number, model in enumerate(catalog.models)}
-    known = [Insight(signals=each, estimates=estimates, worth_usd=0.01) for each in signals]
+    known = [Insight(signals=each, estimates=estimates, worth=Worth(0.01)) for each in signals]
     work = [
         (RoutableJob(id=UUID(int=number), epoch=0, spec=JobSpec(model=AUTO, tokens_in=500, tokens_out=200)), insight)
         for number, insight in enumerate(known)

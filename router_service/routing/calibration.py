@@ -1,18 +1,20 @@
 """What a right answer must be worth for the mean quality to meet a target, measured on recent jobs.
 
-With a worth of w dollars each job takes the model with the least cost - w x quality. As w rises from 0, a job climbs the upper
-convex hull of its models' (cost, quality) points, one step at each hull edge's price of quality: more cost over more quality. So
-the steps of all jobs, sorted by that price, give mean quality and mean cost as exact functions of w.
+With a worth of w dollars each job takes the model with the least cost - w x quality, but for the margin of the usual model (see
+`strategies.quality_target`). So the jobs are let choose at a row of worths, from where only cost counts to where hardly anything
+but quality does, and what comes of it is the curve.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from router_service.routing.strategies import USUAL_TOKENS_IN, USUAL_TOKENS_OUT, share_of
+import numpy as np
+
+from router_service.routing.insight import Worth
+from router_service.routing.strategies import USUAL_TOKENS_IN, USUAL_TOKENS_OUT, margin_of, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
 
+Floats: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
+Ints: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.int64]]"
 DRAW = "quality"
-MOST_POINTS = 64
-JUST_ABOVE = 1 + 1e-6  # so that the step is taken, whatever the rounding
+POINTS = 120
+LEAST_PART, LEAST_STEP, LEAST_GAIN = 1e-5, 0.1, 1e-3  # of the dearest offer, of the cheapest one, of a right answer
 PRIOR_HARDNESS = tuple(step / 4 for step in range(-8, 9))  # in logits around the mean job
 DEFAULT_TARGET = 0.95
 
@@ -38,7 +42,7 @@ class Offer(NamedTuple):
 class Point(NamedTuple):
     """With a right answer worth so much: the mean quality as a share of the strongest model's, and the mean cost of a job."""
 
-    worth_usd: float
+    worth: Worth
     quality_share: float
     cost_usd: float
 
@@ -50,7 +54,7 @@ class Curve:
     points: tuple[Point, ...]
     jobs: int
 
-    def worth_usd(self, target: float, *, draw: float = 0.0) -> float:
+    def worth(self, target: float, *, draw: float = 0.0) -> Worth:
         """A worth that reaches the target, a share of the strongest model's quality; the largest where none does.
 
         Between two points of the curve no single worth meets a target: jobs that are alike all go one way or the other. `draw`, a
@@ -58,33 +62,39 @@ class Curve:
         """
         at = next((place for place, each in enumerate(self.points) if each.quality_share >= target), None)
         if at is None or at == 0:
-            return self.points[-1 if at is None else 0].worth_usd
+            return self.points[-1 if at is None else 0].worth
         below, above = self.points[at - 1], self.points[at]
         share = (target - below.quality_share) / (above.quality_share - below.quality_share)
-        return above.worth_usd if draw <= share else below.worth_usd
+        return above.worth if draw <= share else below.worth
 
 
 def curve_of(cases: Iterable[Mapping[str, Offer]]) -> Curve | None:
     """The curve over jobs, each with the offers of the models that may do it, by id. None without any that may be right."""
     jobs = [case for case in cases if case]
-    reference = _strongest(jobs)
+    models = sorted({name for job in jobs for name in job})
+    offers = np.full((2, len(jobs), len(models)), np.nan)
+    place = {name: at for at, name in enumerate(models)}
+    for row, job in enumerate(jobs):
+        for name, offer in job.items():
+            offers[:, row, place[name]] = offer.cost_usd, offer.quality
+    cost, quality = offers
+    reference = _strongest(quality) if jobs else 0.0
     if reference <= 0:
         return None
-    hulls = [_hull(job.values()) for job in jobs]
-    quality, cost = sum(hull[0].quality for hull in hulls), sum(hull[0].cost_usd for hull in hulls)
-    points = [Point(0.0, quality / reference, cost / len(jobs))]
-    for price, gain, more in sorted(step for hull in hulls for step in _steps(hull)):
-        quality, cost = quality + gain, cost + more
-        worth_usd = price * JUST_ABOVE
-        if points[-1].worth_usd >= price:  # steps at one price are taken together
-            worth_usd = points.pop().worth_usd
-        points.append(Point(worth_usd, quality / reference, cost / len(jobs)))
-    return Curve(points=tuple(_thinned(points)), jobs=len(jobs))
+    points: list[Point] = []
+    rows = np.arange(len(jobs))
+    for worth_usd in _worths(cost, quality):
+        worth = _with_usual(float(worth_usd), cost, quality, models)
+        choice = _choices(cost, quality, worth, models)
+        share = float(quality[rows, choice].mean()) / reference
+        if not points or share > points[-1].quality_share:
+            points.append(Point(worth, share, float(cost[rows, choice].mean())))
+    return Curve(points=tuple(points), jobs=len(jobs))
 
 
-def worth_usd(
+def worth_of(
     policy: RoutingPolicy, job: RoutableJob, curves: Mapping[str, Curve], *, prior: Curve | None
-) -> float | None:
+) -> Worth | None:
     """What a right answer is worth for a job: as calibrated for its policy, else by `prior`; None where nothing tells.
 
     None also where the policy states it, or has no use for it.
@@ -93,7 +103,7 @@ def worth_usd(
         return None
     curve = curves.get(policy.hash, prior)
     target = job.spec.preferences.quality_target or policy.quality_target or DEFAULT_TARGET
-    return None if curve is None else curve.worth_usd(target, draw=share_of(job.id, DRAW))
+    return None if curve is None else curve.worth(target, draw=share_of(job.id, DRAW))
 
 
 def prior_cases(catalog: Catalog) -> list[dict[str, Offer]]:
@@ -109,47 +119,37 @@ def prior_cases(catalog: Catalog) -> list[dict[str, Offer]]:
     ]
 
 
-def _strongest(jobs: Sequence[Mapping[str, Offer]]) -> float:
-    """The sum of quality where each job goes to the strongest of its models: strongest in the mean over all jobs."""
-    by_model: dict[str, list[float]] = {}
-    for job in jobs:
-        for name, offer in job.items():
-            by_model.setdefault(name, []).append(offer.quality)
-    strength = {name: (sum(known) / len(known), name) for name, known in by_model.items()}
-    return sum(job[max(job, key=strength.__getitem__)].quality for job in jobs)
+def _strongest(quality: Floats) -> float:
+    """The mean quality where each job goes to the strongest of its models: strongest in the mean over all jobs."""
+    strength = np.nanmean(quality, axis=0)
+    best = np.where(np.isnan(quality), -1.0, strength).argmax(axis=1)
+    return float(quality[np.arange(len(quality)), best].mean())
 
 
-def _hull(offers: Iterable[Offer]) -> list[Offer]:
-    """Where quality is bought at a rising price: from the cheapest offer to the best one, the edges ever steeper in price."""
-    hull: list[Offer] = []
-    for offer in sorted(offers, key=lambda each: (each.cost_usd, -each.quality)):
-        if hull and offer.quality <= hull[-1].quality:
-            continue
-        while len(hull) > 1 and _price(hull[-2], hull[-1]) >= _price(hull[-2], offer):
-            hull.pop()
-        hull.append(offer)
-    return hull
+def _worths(cost: Floats, quality: Floats) -> Floats:
+    """0, then evenly by ratio over all prices at which quality may be had: more cost over more quality."""
+    dearest, cheapest = float(np.nanmax(cost)), float(np.nanmin(cost))
+    spread = float(np.nanmax(quality) - np.nanmin(quality))
+    if dearest <= 0 or spread <= 0:
+        return np.array([0.0, 1.0])
+    least = max(cheapest, dearest * LEAST_PART) * LEAST_STEP
+    return np.concatenate([[0.0], np.geomspace(least, dearest / LEAST_GAIN, POINTS)])
 
 
-def _steps(hull: Sequence[Offer]) -> Iterable[tuple[float, float, float]]:
-    """Each edge: the price of quality on it, what it gains, what it costs."""
-    for before, after in pairwise(hull):
-        yield _price(before, after), after.quality - before.quality, after.cost_usd - before.cost_usd
+def _with_usual(worth_usd: float, cost: Floats, quality: Floats, models: Sequence[str]) -> Worth:
+    """The usual job is the mean of these."""
+    usual_cost, usual_quality = np.nanmean(cost, axis=0), np.nanmean(quality, axis=0)
+    at = int((usual_cost - worth_usd * usual_quality).argmin())
+    return Worth(worth_usd, models[at], margin_of(worth_usd, float(usual_cost[at])))
 
 
-def _price(before: Offer, after: Offer) -> float:
-    return (after.cost_usd - before.cost_usd) / (after.quality - before.quality)
-
-
-def _thinned(points: Sequence[Point]) -> Iterable[Point]:
-    """Of many points some, evenly over quality, so that each target is met closely; the last always."""
-    first, last = points[0].quality_share, points[-1].quality_share
-    step, due = (last - first) / MOST_POINTS, -math.inf
-    for point in points[:-1]:
-        if point.quality_share >= due:
-            yield point
-            due = point.quality_share + step
-    yield points[-1]
+def _choices(cost: Floats, quality: Floats, worth: Worth, models: Sequence[str]) -> Ints:
+    """For each job the place of its model, as `strategies.quality_target` chooses."""
+    score = np.where(np.isnan(cost), np.inf, cost - worth.usd * np.nan_to_num(quality))
+    score[:, [name == worth.usual for name in models]] -= worth.margin_usd
+    tied = score <= score.min(axis=1, keepdims=True)
+    chosen: Ints = np.where(tied, cost, np.inf).argmin(axis=1)
+    return chosen
 
 
 def _harder(quality: float, hardness: float) -> float:

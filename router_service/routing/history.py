@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from router_service.routing.calibration import Curve
     from router_service.routing.counters import Counters
     from router_service.routing.decision import Decision
+    from router_service.routing.insight import Worth
     from router_service.routing.methods import Methods
     from router_service.routing.prices import Prices
     from router_service.routing.replay import Recorded
@@ -43,17 +44,15 @@ class History:
         known = [*(catalog.policies.values() if catalog else ()), BUILT_IN_POLICY, *PRESETS.values()]
         return next((policy for policy in known if policy.hash == each.policy), None)
 
-    def again(
-        self, each: Recorded, policy: RoutingPolicy, methods: Methods, *, worth_usd: float | None = None
-    ) -> Decision:
+    def again(self, each: Recorded, policy: RoutingPolicy, methods: Methods, *, worth: Worth | None = None) -> Decision:
         """The decision under a policy.
 
-        `worth_usd` goes in the place of the stored one, where it is given. A plan was made under its own policy: another one
+        `worth` goes in the place of the stored one, where it is given. A plan was made under its own policy: another one
         does not follow it.
         """
         job, insight = job_of(each.job_id, each.inputs, plans=self.plans)
-        if worth_usd is not None:
-            insight = replace(insight, worth_usd=worth_usd)
+        if worth is not None:
+            insight = replace(insight, worth=worth)
         if policy.hash != each.policy:
             insight = replace(insight, prices=None)
         counters = self.counters[each.snapshot] if each.snapshot is not None else {}
@@ -97,8 +96,8 @@ def what_if(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT
     comparison = Comparison()
     places = {name: places_of(catalog) for name, catalog in history.catalogs.items()}
     for each in usable:
-        worth = None if curve is None else curve.worth_usd(target, draw=share_of(each.job_id, DRAW))
-        after = history.again(each, policy, methods, worth_usd=worth)
+        worth = None if curve is None else curve.worth(target, draw=share_of(each.job_id, DRAW))
+        after = history.again(each, policy, methods, worth=worth)
         comparison.add(
             Expected.of(each.model_id, each.candidates),
             Expected.of(after.model_id, [candidate.as_json() for candidate in after.candidates]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +25,20 @@ class Estimate:
     tokens_out: int | None = None
 
 
+class Worth(NamedTuple):
+    """What a right answer is worth, in US dollars, and the model that keeps a job unless another is better by the margin.
+
+    `usual`: the model that is best for usual jobs at this worth; None: to be found from what is declared.
+    """
+
+    usd: float
+    usual: str | None = None
+    margin_usd: float = 0.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Insight:
-    """`estimates` by model id; `worth_usd`: what a right answer is worth, calibrated to the target; None where it is not known.
+    """`estimates` by model id; `worth`: of a right answer, calibrated to the target; None where it is not known.
 
     `prices`: of the plan for the job's batch, if it has one. `is_read`: false where nobody has looked at the request yet: then
     what depends on its words speaks against no model.
@@ -35,7 +46,7 @@ class Insight:
 
     signals: Signals | None = None
     estimates: Mapping[str, Estimate] = field(default_factory=dict)
-    worth_usd: float | None = None
+    worth: Worth | None = None
     prices: Prices | None = None
     is_read: bool = True
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from router_service.jobs.preferences import Preferences
 from router_service.jobs.spec import Fallback, JobSpec, RoutableJob
-from router_service.routing.insight import Estimate, Insight
+from router_service.routing.insight import Estimate, Insight, Worth
 from router_service.signals.signals import Signals
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def inputs_of(job: RoutableJob, insight: Insight) -> dict[str, Any]:
         "tried": job.tried,
         "signals": insight.signals.as_json() if insight.signals else None,
         "estimates": {name: [each.quality, each.level, each.tokens_out] for name, each in insight.estimates.items()},
-        "worth_usd": insight.worth_usd,
+        "worth": list(insight.worth) if insight.worth else None,
         "plan": insight.prices.plan if insight.prices else None,
     }
     return {key: value for key, value in said.items() if value not in (None, {})}
@@ -82,7 +82,7 @@ def job_of(
             name: Estimate(quality=quality, level=level, tokens_out=tokens_out)
             for name, (quality, level, tokens_out) in inputs.get("estimates", {}).items()
         },
-        worth_usd=inputs.get("worth_usd"),
+        worth=Worth(*inputs["worth"]) if "worth" in inputs else None,
         prices=None if plan is None else (plans or {})[plan],
     )
     return job, insight

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from router_service.catalog.policies import Strategy
 from router_service.jobs.preferences import Sort
+from router_service.routing.insight import Worth
 from router_service.routing.prices import FREE, luck
 
 if TYPE_CHECKING:
@@ -73,16 +74,16 @@ def quality_target(prospects: Sequence[Prospect]) -> list[Score]:
     close a choice would turn on a single word, and what is gained by turning is within the error.
     """
     asked = prospects[0].question
-    worth = asked.policy.quality_usd if asked.policy.quality_usd is not None else asked.insight.worth_usd
+    stated = asked.policy.quality_usd
+    worth = asked.insight.worth if stated is None else Worth(stated)
     spent = [each.known_cost_usd + _time_usd(each) for each in prospects]
     if worth is None:
         return [(-(each.quality or 0.0), usd) for each, usd in zip(prospects, spent, strict=True)]
-    values = [usd - worth * (each.quality or 0.0) for each, usd in zip(prospects, spent, strict=True)]
-    usual_usd = [
-        each.model.cost_usd(tokens_in=USUAL_TOKENS_IN, tokens_out=USUAL_TOKENS_OUT) or 0.0 for each in prospects
+    usual, margin_usd = (worth.usual, worth.margin_usd) if worth.usual else _usual(prospects, worth.usd)
+    values = [
+        usd - worth.usd * (each.quality or 0.0) - (margin_usd if each.model.id == usual else 0.0)
+        for each, usd in zip(prospects, spent, strict=True)
     ]
-    usual = min(range(len(prospects)), key=lambda at: usual_usd[at] - worth * (asked.level(prospects[at].model) or 0.0))
-    values[usual] -= max(MARGIN * worth, MARGIN_COST * usual_usd[usual])
     return list(zip(values, spent, strict=True))
 
 
@@ -139,10 +140,28 @@ SORTS: dict[Sort, Scorer] = {
 }
 
 
+def margin_of(worth_usd: float, usual_usd: float) -> float:
+    """By how many US dollars another model must be better for a job than that for usual jobs, which costs so much for those."""
+    return max(MARGIN * worth_usd, MARGIN_COST * usual_usd)
+
+
 def share_of(job_id: UUID, *words: str) -> float:
     """A number in (0, 1], even over jobs, and always the same for the same job and words."""
     digest = blake2b("\x1f".join(words).encode(), key=job_id.bytes, digest_size=8).digest()
     return (int.from_bytes(digest, "big") + 1) / 2**64
+
+
+def _usual(prospects: Sequence[Prospect], worth_usd: float) -> tuple[str, float]:
+    """The model that is best for a job of usual size by what it is expected to do on jobs of this kind, and its margin."""
+    asked = prospects[0].question
+    usual_usd = [
+        each.model.cost_usd(tokens_in=USUAL_TOKENS_IN, tokens_out=USUAL_TOKENS_OUT) or 0.0 for each in prospects
+    ]
+    values = [
+        usd - worth_usd * (asked.level(each.model) or 0.0) for each, usd in zip(prospects, usual_usd, strict=True)
+    ]
+    at = values.index(min(values))
+    return prospects[at].model.id, margin_of(worth_usd, usual_usd[at])
 
 
 def _time_usd(each: Prospect) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from router_service.routing.calibration import Curve, Offer, Point
 from router_service.routing.estimates import EVERYBODY, Cell, Count
+from router_service.routing.insight import Worth
 from router_service.signals.signals import Signals
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ async def store_curve(session: Session, curve: Curve, *, policy: str, catalog: s
 async def curves(session: Session) -> dict[str, Curve]:
     """By policy."""
     return {
-        row.policy: Curve(points=tuple(Point(*each) for each in row.curve), jobs=row.jobs)
+        row.policy: Curve(
+            points=tuple(Point(Worth(*worth), share, cost) for worth, share, cost in row.curve), jobs=row.jobs
+        )
         for row in await session.rows("curves")
     }
 

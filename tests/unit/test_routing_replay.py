@@ -13,7 +13,7 @@ from router_service.jobs.preferences import NONE, Preferences, Safety, Sort
 from router_service.jobs.spec import AUTO, Fallback, JobSpec, RoutableJob
 from router_service.routing.counters import Counters
 from router_service.routing.decision import route
-from router_service.routing.insight import Estimate, Insight
+from router_service.routing.insight import Estimate, Insight, Worth
 from router_service.routing.replay import Recorded, differences, inputs_of, job_of
 from router_service.routing.snapshot import Snapshot
 from router_service.signals.signals import Signals
@@ -72,7 +72,7 @@ insights = st.builds(
             Estimate, quality=st.none() | shares, level=st.none() | shares, tokens_out=st.none() | st.integers(1, 99)
         ),
     ),
-    worth_usd=st.none() | st.floats(0, 1),
+    worth=st.none() | st.builds(Worth, st.floats(0, 1), st.none() | st.sampled_from(NAMES), st.floats(0, 1)),
 )
 live = st.dictionaries(
     st.sampled_from(NAMES),

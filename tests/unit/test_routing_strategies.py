@@ -14,7 +14,7 @@ from router_service.jobs.preferences import Preferences, Sort
 from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
 from router_service.routing.counters import Counters
 from router_service.routing.decision import Decision, route
-from router_service.routing.insight import Estimate, Insight
+from router_service.routing.insight import Estimate, Insight, Worth
 from tests.support.catalogs import catalog_of, entry
 
 if TYPE_CHECKING:
@@ -100,13 +100,19 @@ def test_the_fastest_counts_wait_and_call() -> None:
 def test_a_right_answer_is_bought_while_it_is_worth_its_price(worth: float | None, model: str) -> None:
     """The big one costs 0.018 USD more and is right 0.3 more often: from 0.06 USD an answer on it is worth it."""
     policy = RoutingPolicy(strategy=Strategy.QUALITY_TARGET)
-    found = route(JOB, catalog=SMALL_AND_BIG, counters={}, policy=policy, insight=Insight(worth_usd=worth))
+    found = route(
+        JOB,
+        catalog=SMALL_AND_BIG,
+        counters={},
+        policy=policy,
+        insight=Insight(worth=None if worth is None else Worth(worth)),
+    )
     assert found.model_id == model
     assert found.reason == "quality-target"
 
 
 def test_an_estimate_of_the_job_goes_before_what_the_catalog_declares() -> None:
-    insight = Insight(estimates={"small": Estimate(quality=0.89)}, worth_usd=0.1)
+    insight = Insight(estimates={"small": Estimate(quality=0.89)}, worth=Worth(0.1))
     policy = RoutingPolicy(strategy=Strategy.QUALITY_TARGET)
     assert route(JOB, catalog=SMALL_AND_BIG, counters={}, policy=policy, insight=insight).model_id == "small"
 
