@@ -113,13 +113,14 @@ def columns_of(work: Work) -> Jobs:
     place = {model: at for at, model in enumerate(models)}
     columns = np.zeros((4, len(work.jobs), len(models)))
     eligible, priced = np.zeros((2, len(work.jobs), len(models)), dtype=np.bool_)
-    fitting = _Fitting(work.catalog)
+    fitting, latencies = _Fitting(work.catalog), latencies_of(work.catalog, work.counters)
     for row, job in enumerate(work.jobs):
         policy = work.catalog.policy_of(job)
         asked = Question.of(job, policy=policy, insight=work.known.get(job.id, NOTHING))
         for each in _first(asked, fitting.of(asked), work):
             at = place[each.model.id]
-            latency_s = UNKNOWN_LATENCY_S if each.latency_s is None else each.latency_s
+            base_s, token_s = latencies[each.model.id]
+            latency_s = base_s + token_s * each.tokens_out
             columns[:, row, at] = each.quality or 0.0, each.cost_usd or 0.0, each.tokens_out, latency_s
             eligible[row, at], priced[row, at] = True, each.cost_usd is not None
     has_price = priced.any(axis=1, keepdims=True)  # one without a price goes behind those with one
@@ -133,6 +134,21 @@ def columns_of(work: Work) -> Jobs:
         latency_s=columns[3],
         eligible=eligible & (priced | ~has_price),
     )
+
+
+def latencies_of(catalog: Catalog, counters: Mapping[str, Counters]) -> dict[str, tuple[float, float]]:
+    """By model the seconds of a call and of each token of its answer, as `columns_of` reckons with."""
+    return {model.id: _latency(model, counters.get(model.id)) for model in catalog.models}
+
+
+def _latency(model: Model, counters: Counters | None) -> tuple[float, float]:
+    known_s = UNKNOWN_LATENCY_S if model.latency_s is None else model.latency_s
+    if counters is None:
+        return known_s, 0.0
+    speed = counters.speed
+    if speed.base_s is not None and speed.token_s is not None:
+        return speed.base_s, speed.token_s
+    return (known_s if counters.latency_s is None else counters.latency_s), 0.0
 
 
 def _first(asked: Question, models: Sequence[tuple[Model, int]], work: Work) -> list[Prospect]:

@@ -91,7 +91,7 @@ class Planner:
         if not jobs:
             return
         counters = await self._counters(catalog)  # at once: what of all use is our own is seen from both
-        from workers.assigning import Work  # noqa: PLC0415 (the solver is loaded where a batch is planned)
+        from workers.assigning import Work, latencies_of  # noqa: PLC0415 (the solver is loaded where a batch is planned)
 
         work = Work(
             jobs=jobs,
@@ -106,18 +106,25 @@ class Planner:
             slots=due.slots,
             own=progress.under_way,
         )
-        before = Plan.from_json(stored[due.plan]) if due.plan in stored else None
+        before = Plan.from_json(stored[due.plan]["plan"]) if due.plan in stored else None
         plan, quoted = await asyncio.to_thread(_solved, work, before)
-        await self._store(due, plan, None if quoted is None else quoted | {"after_s": due.elapsed_s})
+        promise = None if quoted is None else quoted | {"after_s": due.elapsed_s}
+        await self._store(due, plan, promise, latencies_of(catalog, counters))
 
-    async def _store(self, due: DueBatch, plan: Plan | Infeasible, quoted: Mapping[str, Any] | None) -> None:
+    async def _store(
+        self,
+        due: DueBatch,
+        plan: Plan | Infeasible,
+        quoted: Mapping[str, Any] | None,
+        latencies: Mapping[str, tuple[float, float]],
+    ) -> None:
         async with self._runtime.database.transaction() as session:
             if isinstance(plan, Infeasible):
                 await plans.keep(session, due.id, note=str(plan), again_s=AGAIN_S)
             elif plan.hash == due.plan:
                 await plans.keep(session, due.id, note=None, again_s=_again_s(plan))
             else:
-                document, again_s = plan.as_json(), _again_s(plan)
+                document, again_s = {"plan": plan.as_json(), "latencies": latencies}, _again_s(plan)
                 await plans.store(session, due, name=plan.hash, document=document, quoted=quoted, again_s=again_s)
         if isinstance(plan, Infeasible):
             log.info("no plan meets a batch's goal", batch=str(due.id), why=str(plan))

@@ -156,7 +156,7 @@ async def test_what_is_left_is_planned_again_when_a_model_leaves(
     row = await batch_row(sql, batch_id)
     assert row["plan"] not in {None, first}
     document_now = await sql.value("SELECT document FROM plans WHERE hash = %s", row["plan"])
-    assert document_now["shares"]["dear"] > 0.1
+    assert document_now["plan"]["shares"]["dear"] > 0.1
     assert row["quoted"]["plan"]["shares"]["dear"] == 0  # the promise stays as it was
 
 
