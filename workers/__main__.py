@@ -16,7 +16,6 @@ from router_service import failpoints
 from router_service import settings as settings_module
 from router_service.errors import UnavailableError, WaybillError
 from router_service.routing.methods import load_methods
-from router_service.signals.plugins import load_extractors
 from router_service.store import catalogs
 from router_service.store.session import Database
 from router_service.telemetry import logs
@@ -24,7 +23,7 @@ from workers import consumer
 from workers.app import make_app, queues_of, register
 from workers.dead_letter import DeadLetterWorker
 from workers.flower import run_flower
-from workers.insights import Insights
+from workers.insights import open_insights
 from workers.janitor import Janitor
 from workers.planner import Planner
 from workers.pool import AsyncioPool
@@ -96,10 +95,10 @@ def _run_celery(settings: Settings, role: str, name: str) -> int:
 
 def _service(settings: Settings, role: str, runtime: Runtime) -> tuple[Service, Any]:
     if role == "router":
-        router = Router(runtime, Insights(load_extractors()), methods=load_methods())
+        router = Router(runtime, open_insights(settings), methods=load_methods())
         return router, router.ring
     if role == "dead-letter":
-        dead_letter = DeadLetterWorker(runtime, Insights(load_extractors()), methods=load_methods())
+        dead_letter = DeadLetterWorker(runtime, open_insights(settings), methods=load_methods())
         return dead_letter, dead_letter.settle
     adapters: dict[str, Adapter] = {
         "openai": OpenAIWireAdapter(),
@@ -144,7 +143,7 @@ async def _first_catalog(settings: Settings) -> Catalog:
 
 async def _run_janitor(settings: Settings, name: str) -> None:
     runtime = Runtime(settings, role="janitor", name=name)
-    janitor = Janitor(runtime, Planner(runtime, Insights(load_extractors())))
+    janitor = Janitor(runtime, Planner(runtime, open_insights(settings)))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

@@ -10,15 +10,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from router_service.jobs.spec import AUTO
+from router_service.prediction import Predictor
 from router_service.routing.calibration import curve_of, prior_cases, worth_usd
 from router_service.routing.estimates import estimates_of, shifts_of
 from router_service.routing.insight import NOTHING, Insight
 from router_service.routing.reading import must_read
-from router_service.signals.extract import DEFAULT, extract
+from router_service.signals.extract import DEFAULT, extract, failures
 from router_service.signals.hints import PREFIX
+from router_service.signals.plugins import load_extractors
+from router_service.signals.predicted import Prophet
 from router_service.signals.request import Request
 from router_service.store import decisions, learned, plans
 from router_service.store.decisions import Unread
+from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,10 +35,12 @@ if TYPE_CHECKING:
     from router_service.routing.estimates import Cell
     from router_service.routing.insight import Estimate
     from router_service.routing.prices import Prices
+    from router_service.settings import Settings
     from router_service.signals.extract import Extractor
     from router_service.signals.signals import Signals
     from router_service.store.session import Session
 
+log = logger(__name__)
 KNOWN_FOR_S = 5.0  # what was learned is looked up so often
 MOST_PLANS = 1000  # whose prices are remembered
 
@@ -137,7 +143,18 @@ class Insights:
     def _read(self, unread: Sequence[Unread], by_id: Mapping[UUID, RoutableJob]) -> dict[UUID, Signals]:
         requests = [_request(each, by_id[each.id]) for each in unread]
         signals = extract(requests, extractors=self._extractors)
+        for (extractor, error_type), count in failures(signals).items():
+            log.warning("requests could not be read", extractor=extractor, error_type=error_type, count=count)
         return {each.id: signal for each, signal in zip(unread, signals, strict=True)}
+
+
+def open_insights(settings: Settings) -> Insights:
+    """With plugins and the predictor. Raises SettingsError where one of them cannot be loaded."""
+    prophet = Prophet()
+    if settings.predictor is not None:
+        own = Predictor.load(settings.predictor)
+        prophet = Prophet(lambda: own)
+    return Insights((*load_extractors(), prophet))
 
 
 def _request(each: Unread, job: RoutableJob) -> Request:

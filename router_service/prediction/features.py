@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 OPTION = re.compile(r"(?:^|\n)\s*\(?[A-Pa-p][.):]\s")
 BLANKS = re.compile(r"[^\S\n]+")
+COURTESY = re.compile(
+    r"\b(?:please|kindly|hello|hi|hey"
+    r"|thanks?(?: you)?(?: (?:in advance|very much|so much))?"
+    r"|(?:could|can|would) you(?: help me)?)\b[!,.]?"
+)
 PLAIN = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-"}
 )
@@ -64,10 +69,11 @@ def read(texts: Sequence[str], embedding: Embedding) -> tuple[NDArray[np.float32
 
 
 def normalise(text: str) -> str:
-    """Lower case, compatible characters made one (NFKC), runs of blanks made one; a long text keeps both ends."""
+    """Lower case, compatible characters made one (NFKC), no courtesies, single blanks; a long text keeps both ends."""
     if len(text) > MOST_CHARACTERS:
         text = f"{text[: MOST_CHARACTERS * 3 // 4]}\n{text[-MOST_CHARACTERS // 4 :]}"
-    return BLANKS.sub(" ", unicodedata.normalize("NFKC", text).translate(PLAIN).lower()).strip()
+    plain = COURTESY.sub(" ", unicodedata.normalize("NFKC", text).translate(PLAIN).lower())
+    return BLANKS.sub(" ", plain).strip()
 
 
 def stem(text: str) -> str:

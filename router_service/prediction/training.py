@@ -50,6 +50,7 @@ class Recipe:
     rest_penalty: float = 10.0
     rest_share: float = 0.3
     tokens_penalty: float = 3.0
+    most_excess: float = 4.0  # of a length, in mean lengths of the model
     far_quantile: float = 0.002
     near_quantile: float = 0.1
 
@@ -160,16 +161,18 @@ def _heads(
 
     Beside them, how the difficulty correlates with what is predicted of each text without itself.
     """
-    quality, tokens, hardness = [], [], []
-    start = 0
-    for part in parts:
-        rows = slice(start, start + len(part.texts))
-        start = rows.stop
-        own = _Views(landmarks=views.landmarks[rows], domain=views.domain[rows])
-        hardness.append(_hardness(part.outcomes))
-        if not general:
-            quality.append(_quality(part.outcomes, own, recipe))
-            tokens.append(_tokens(part.tokens_out, own, recipe))
+    ends = np.cumsum([len(part.texts) for part in parts])
+    rows = [slice(end - len(part.texts), end) for part, end in zip(parts, ends, strict=True)]
+    own = [_Views(landmarks=views.landmarks[each], domain=views.domain[each]) for each in rows]
+    hardness = [_hardness(part.outcomes) for part in parts]
+    quality, tokens = [], []
+    if not general:
+        factors = [_factors(part.outcomes, each, recipe) for part, each in zip(parts, own, strict=True)]
+        nothing = np.empty((views.landmarks.shape[1], 0))
+        for at, part in enumerate(parts):
+            elsewhere = np.hstack([nothing, *(weights for place, (weights, _) in enumerate(factors) if place != at)])
+            quality.append(_quality(part.outcomes, own[at], factors[at], elsewhere, recipe))
+            tokens.append(_tokens(part.tokens_out, own[at], recipe))
     hard = np.concatenate(hardness)
     left_out = ridge_left_out(np.hstack([views.domain, views.landmarks]), hard[:, None], recipe.tokens_penalty)[1]
     columns = [*quality, *tokens, (np.zeros(1), *_two_stages(hard[:, None], views, recipe))]
@@ -178,18 +181,28 @@ def _heads(
     return (np.concatenate(base), np.hstack(by_domain), np.hstack(by_feature)), fit
 
 
-def _quality(outcomes: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats, Floats]:
+def _factors(outcomes: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats]:
+    """(weights, predictions of each row without itself) of the directions in which a part's outcomes vary most."""
+    moved = fill(outcomes) - column_means(outcomes)
+    factors = moved @ np.linalg.svd(moved, full_matrices=False)[2][: recipe.factors].T
+    weights, left_out = _best_penalties(
+        views.landmarks, factors / (factors.std(axis=0) + 1e-9), recipe.factor_penalties
+    )
+    return recipe.factor_scale * weights, recipe.factor_scale * left_out
+
+
+def _quality(
+    outcomes: Floats, views: _Views, factors: tuple[Floats, Floats], elsewhere: Floats, recipe: Recipe
+) -> tuple[Floats, Floats, Floats]:
+    """Heads of a part's models from domains, the part's own factors, and those that other parts taught (weights `elsewhere`)."""
     base = column_means(outcomes)
     moved = fill(outcomes) - base
-    directions = np.linalg.svd(moved, full_matrices=False)[2][: recipe.factors].T
-    factors = moved @ directions
-    scale = factors.std(axis=0) + 1e-9
-    weights, left_out = _best_penalties(views.landmarks, factors / scale, recipe.factor_penalties)
-    stage = np.hstack([views.domain, recipe.factor_scale * left_out])
+    weights, left_out = np.hstack([factors[0], elsewhere]), np.hstack([factors[1], views.landmarks @ elsewhere])
+    stage = np.hstack([views.domain, left_out])
     solved = ridge(stage, moved, recipe.stage_penalty)
     by_domain, by_factor = solved[: views.domain.shape[1]], solved[views.domain.shape[1] :]
     rest = ridge(views.landmarks, moved - stage @ solved, recipe.rest_penalty)
-    return base, by_domain, recipe.factor_scale * (weights @ by_factor) + recipe.rest_share * rest
+    return base, by_domain, weights @ by_factor + recipe.rest_share * rest
 
 
 def _best_penalties(x: Floats, y: Floats, penalties: Sequence[float]) -> tuple[Floats, Floats]:
@@ -203,10 +216,16 @@ def _best_penalties(x: Floats, y: Floats, penalties: Sequence[float]) -> tuple[F
 
 
 def _tokens(tokens_out: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats, Floats]:
+    """Each model's length by domain; beyond that, one factor for all models, by how much a text asks for more than usual.
+
+    A factor of its own for each model would be noise that turns choices between models of about the same cost.
+    """
     known = ~np.isnan(tokens_out)
-    base = np.where(known.any(axis=0), np.nan_to_num(tokens_out).sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.0)
-    moved = np.where(known, tokens_out - base, 0.0)
-    return (base, *_two_stages(moved, views, recipe))
+    base = np.where(known, tokens_out, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    by_domain = ridge(views.domain, np.where(known, tokens_out - base, 0.0), recipe.table_penalty)
+    excess = np.where(known, tokens_out - base - views.domain @ by_domain, 0.0) / np.maximum(base, 1.0)
+    bounded = np.clip(excess, -1.0, recipe.most_excess).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return base, by_domain, ridge(views.landmarks, bounded[:, None], recipe.tokens_penalty) * base
 
 
 def _two_stages(moved: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats]:

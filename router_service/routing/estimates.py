@@ -64,7 +64,7 @@ def estimates_of(
     for model in models:
         prior = prior_of(model, told, task=task, domain=domain)
         shift = _shift(shifts, tenant_id=tenant_id, model_id=model.id, domain=domain or "")
-        tokens_out = _named(told["tokens_out"], model) if told else None
+        tokens_out = _named(told["answer_tokens"], model) if told else None
         if prior is None and shift is None and tokens_out is None:
             continue
         level = None
@@ -82,7 +82,7 @@ def estimates_of(
 
 def prior_of(model: Model, told: Predicted | None, *, task: str | None, domain: str | None) -> float | None:
     """The probability of a right answer before any verdict; None where nobody said anything of the model."""
-    trained = _named(told["quality"], model) if told else None
+    trained = _named(told["p_correct"], model) if told else None
     if trained is not None:
         return trained
     declared = model.expected_quality(task, domain)

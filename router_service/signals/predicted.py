@@ -6,12 +6,15 @@ Predictions are signals like others: made once, by a predictor that is named by 
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import TYPE_CHECKING, TypedDict, cast
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from router_service.prediction import general
 
-    from router_service.prediction.predictor import Prediction, Predictor
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from router_service.prediction import Prediction, Predictor
     from router_service.signals.request import Request
     from router_service.signals.signals import JSON, Signals
 
@@ -24,24 +27,32 @@ SPREAD = 1.702  # the logistic function nearest to the normal one, by which a st
 class Predicted(TypedDict):
     """What is kept of a prediction in `Signals.extra`, by `<NAME>.<key>`.
 
-    `hardness`: standard deviations above a usual request; `familiarity`: 0 foreign to 1 like what was trained with; `quality` and
-    `tokens_out` by the names that models were trained under.
+    `hardness`: standard deviations above a usual request; `familiarity`: 0 foreign to 1 like what was trained with; `p_correct`
+    and `answer_tokens` by the names that models were trained under.
     """
 
     hardness: float
     familiarity: float
-    quality: dict[str, float]
-    tokens_out: dict[str, int]
+    p_correct: dict[str, float]
+    answer_tokens: dict[str, int]
 
 
 class Prophet:
-    """An extractor over a predictor."""
+    """An extractor over a predictor: over the shipped one, which knows domains and difficulty, or one of the operator's own."""
 
     name = NAME
 
-    def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
-        self.version = predictor.hash
+    def __init__(self, load: Callable[[], Predictor] = general) -> None:
+        self._load = load
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        """Loaded when the first request is read: many catalogs never need it."""
+        return self._load()
+
+    @cached_property
+    def version(self) -> str:
+        return self._predictor.hash
 
     def extract(self, requests: Sequence[Request], /) -> Sequence[Mapping[str, JSON]]:
         if not requests:
@@ -63,8 +74,8 @@ def _signals(said: Prediction, row: int) -> Mapping[str, JSON]:
     known: dict[str, JSON] = {
         "hardness": round(hardness, 4),
         "familiarity": round(familiarity, 4),
-        "quality": {model: round(float(said.p_correct[row, at]), 4) for at, model in enumerate(said.models)},
-        "tokens_out": {model: round(float(said.tokens_out[row, at])) for at, model in enumerate(said.models)},
+        "p_correct": {model: round(float(said.p_correct[row, at]), 4) for at, model in enumerate(said.models)},
+        "answer_tokens": {model: round(float(said.tokens_out[row, at])) for at, model in enumerate(said.models)},
     }
     if familiarity < LEAST_FAMILIAR:
         return known

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from router_service.routing.history import History, replayed
+from router_service.signals.extract import DEFAULT
+from router_service.signals.predicted import Prophet
 from router_service.store import decisions
 from router_service.store.decisions import Selection
 from tests.support.catalogs import entry
 from tests.support.steps import TENANT, new_job
+from workers.insights import Insights
+from workers.router import Router
 
 if TYPE_CHECKING:
     from router_service.store.session import Database
@@ -76,7 +80,7 @@ async def test_a_full_specialist_does_not_hold_up_the_other_jobs_of_its_lane(
     """All the first lines want the German model, which takes few; those behind them want the other one, which is idle."""
     workers = await open_workers(
         entry("german", cost=1e-9, params={"max_parallel_requests": 1}, router={"languages": ["de"]}),
-        entry("any", cost=1.0, params={"max_parallel_requests": 50}),
+        entry("any", cost=1.0, params={"max_parallel_requests": 8}),
         router={"policies": {"default": {"wait_usd_per_hour": 0.0}}},
     )
     lines = [new_job(model="auto", body=body(GERMAN)) for _ in range(100)]
@@ -109,6 +113,21 @@ async def test_decisions_under_load_are_the_same_when_taken_again(
     assert replayed(told) == []
 
 
+async def test_what_is_decided_anew_in_a_pass_is_stored_with_what_was_known_by_then(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    """The cheap one is found full in the middle of the pass, and the rest goes to the other one: on other counters."""
+    workers = await open_workers(
+        entry("cheap", cost=1e-9, params={"max_parallel_requests": 2}), entry("dear", cost=1.1e-9)
+    )
+    await steps.batch(6, model="auto")
+    await workers.route()
+    assert await chosen(sql) == {"cheap": 4, "dear": 2}
+    told = await history(workers, database)
+    assert len(told.counters) == 2
+    assert replayed(told) == []
+
+
 async def test_a_dead_letter_goes_only_to_a_model_that_the_words_allow(
     open_workers: OpenWorkers, steps: Steps, sql: Sql
 ) -> None:
@@ -137,3 +156,34 @@ async def test_what_a_pass_has_placed_already_counts_for_the_least_busy(
     routed = await chosen(sql)
     assert set(routed) == {"one", "other"}
     assert abs(routed["one"] - routed["other"]) <= 16
+
+
+async def test_a_hard_request_goes_to_the_better_model_and_an_easy_one_to_the_cheaper(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    """With the shipped predictor, which knows neither model: what is declared, moved by how hard the request is.
+
+    On a usual job of these sizes the big one's answer is worth 0.2 x 0.002 USD more and costs 0.00038 USD more.
+    """
+    workers = await open_workers(
+        entry("small", cost=1e-7, router={"quality": {"default": 0.7}}),
+        entry("big", cost=2e-6, router={"quality": {"default": 0.9}}),
+        router={"policies": {"default": {"quality_usd": 0.002}}},
+    )
+    workers.router = Router(workers.runtime, Insights((*DEFAULT, Prophet())))
+    easy = [f"Tom has {number} apples and buys 3 more. How many apples does he have now?" for number in range(20)]
+    hard = [
+        f"Let f be holomorphic on the unit disc with |f(z)| <= 1 and f(0) = 0. Determine the supremum of |f^({number})(0)|."
+        f"\nA. {number}! B. {number} C. 1/{number} D. e^{number} E. none of these"
+        for number in range(20)
+    ]
+    made = await steps.accept(
+        *(new_job(model="auto", body=body(text), tokens_in=100, tokens_out=100) for text in (*easy, *hard))
+    )
+    await workers.route()
+    models = {row["id"]: row["model_id"] for row in await sql.rows("SELECT id, model_id FROM jobs")}
+    to_big = [models[job.id] == "big" for job in made]
+    assert sum(to_big[:20]) < 10 < sum(to_big[20:])
+    signals = await sql.value("SELECT signals FROM job_signals WHERE job_id = %s", made[0].id)
+    assert signals["domain"] == "math"
+    assert len(signals["versions"]["predictor"]) == 16

@@ -14,6 +14,8 @@ WAY = "tests/integration/test_store_way.py"
 SWEEPS = "tests/integration/test_store_sweeps.py"
 LETTERS = "tests/integration/test_dead_letter_worker.py"
 CAPACITY = "router_service/capacity"
+SIGNALS = "tests/integration/test_router_signals.py"
+WISHES = "tests/unit/test_routing_wishes.py"
 GATE = "tests/integration/test_capacity_gate.py"
 
 
@@ -353,5 +355,86 @@ BUGS: tuple[Bug, ...] = (
         old="            if len(jobs) + (urgent if is_urgent else len(ready)) >= self._target:\n                break\n",
         new="",
         red="tests/unit/test_desk_loops.py::test_no_more_is_claimed_than_the_slots_and_what_starts_within_a_tenth_of_a_second",
+    ),
+    Bug(
+        name="language-ignored",
+        why="a model for German alone is sent Arabic",
+        file="router_service/routing/constraints.py",
+        old="    knows_language,\n",
+        new="",
+        red=f"{SIGNALS}::test_a_specialist_gets_the_jobs_of_its_language",
+    ),
+    Bug(
+        name="unknown-use-of-data-is-fine",
+        why="a model that does not say whether it trains on what it is sent gets what may not be trained on",
+        file="router_service/routing/constraints.py",
+        old="    if wishes.no_training and model.trains_on_data is not False:\n",
+        new="    if wishes.no_training and model.trains_on_data:\n",
+        red=f"{WISHES}::test_what_is_not_known_of_safety_use_of_data_and_price_is_not_eligible",
+    ),
+    Bug(
+        name="missing-plugin-lets-through",
+        why="a policy's constraint is skipped where its package is not installed",
+        file="router_service/routing/decision.py",
+        old="        out = Rejection(reason=MISSING, bound=name) if constraint is None else constraint(asked, model)\n",
+        new="        out = None if constraint is None else constraint(asked, model)\n",
+        red=f"{WISHES}::test_a_plugin_that_is_missing_lets_no_model_through_and_is_named",
+    ),
+    Bug(
+        name="snapshot-of-the-last-look",
+        why="a decision is stored with other counters than it was taken from",
+        file="workers/placing.py",
+        old="            now.see()\n            for each in waiting:\n",
+        new="            for each in waiting:\n",
+        red=f"{SIGNALS}::test_what_is_decided_anew_in_a_pass_is_stored_with_what_was_known_by_then",
+        also=(("        waiting: list[Taken] = []\n", "        waiting: list[Taken] = []\n        now.see()\n"),),
+    ),
+    Bug(
+        name="lane-holds-up-the-idle",
+        why="jobs that wait for a full model hold up those behind them, whose model is idle",
+        file="workers/router.py",
+        old="                    lane = _lane_apart(each, decision, now) or each.lane\n",
+        new="                    lane = each.lane\n",
+        red=f"{SIGNALS}::test_a_full_specialist_does_not_hold_up_the_other_jobs_of_its_lane",
+    ),
+    Bug(
+        name="dead-letter-without-words",
+        why="a job that failed is queued for a model that its language forbids, and waits without end",
+        file="workers/dead_letter.py",
+        old="known.get(each.job.id, NOTHING)",
+        new="NOTHING",
+        red=f"{SIGNALS}::test_a_dead_letter_goes_only_to_a_model_that_the_words_allow",
+    ),
+    Bug(
+        name="wishes-told-to-the-provider",
+        why="what a request says to the router is sent on",
+        file="workers/providers/openai_wire.py",
+        old="            request.pop(field, None)\n",
+        new="            request.get(field)\n",
+        red="tests/contract/test_openai_wire_adapter.py::test_what_is_said_to_the_router_is_not_sent_on",
+    ),
+    Bug(
+        name="verdict-counts-again",
+        why="one that is given twice counts twice",
+        file=f"{QUERIES}/verdict_give.sql",
+        old="  CASE WHEN EXISTS (SELECT FROM before) THEN 0 ELSE 1 END,\n",
+        new="  1,\n",
+        red="tests/integration/test_api_feedback.py::test_a_verdict_counts_once_for_each_source_and_may_be_changed",
+    ),
+    Bug(
+        name="learns-from-who-said-no",
+        why="verdicts of a tenant who does not want that are counted",
+        file="router_service/api/feedback.py",
+        old="        if learn != NOBODYS:\n",
+        new="        if learn:\n",
+        red="tests/integration/test_api_feedback.py::test_only_who_may_learn_learns",
+    ),
+    Bug(
+        name="exploration-without-bounds",
+        why="a share of the jobs goes to any model, however bad or dear",
+        file="router_service/routing/exploration.py",
+        old="    others = [each for each in peers if each is not best and _in_bounds(each, best)]\n",
+        new="    others = [each for each in peers if each is not best]\n",
+        red="tests/unit/test_routing_strategies.py::test_a_small_share_tries_another_model_within_bounds",
     ),
 )

@@ -40,8 +40,8 @@ def said(hardness: float = 0.0, *, familiarity: float = 1.0, trained: float = 0.
         extra={
             "predictor.hardness": hardness,
             "predictor.familiarity": familiarity,
-            "predictor.quality": {"trained": trained},
-            "predictor.tokens_out": {"trained": 120},
+            "predictor.p_correct": {"trained": trained},
+            "predictor.answer_tokens": {"trained": 120},
         }
     )
 
