@@ -100,7 +100,7 @@ async def store(
 ) -> bool:
     """Put a plan, `name` its hash, into force. False where another one was made meanwhile, or the batch has ended.
 
-    `document` is as in `documents`; `quoted` is what a first plan promises; that of a later one is not kept. `again_s`: until it is
+    `document` is as in `documents`; `quoted`: what a first plan promises, that of a later one is not kept. `again_s`: until it is
     looked at again.
     """
     return bool(
