@@ -75,6 +75,11 @@ async def progress(session: Session, batch_id: UUID) -> Progress:
     return Progress(left=row.left, done=row.done, under_way=row.under_way, cost_usd=row.cost_usd)
 
 
+async def others(session: Session, batch_id: UUID | None = None) -> dict[str, int]:
+    """How many jobs are under way by model, but for those of a batch."""
+    return {row.model_id: row.jobs for row in await session.rows("plan_others", id=batch_id)}
+
+
 async def left(session: Session, batch_id: UUID, *, every: int) -> list[RoutableJob]:
     """The jobs that may still be dealt out, or one in `every` of them, always the same."""
     return [

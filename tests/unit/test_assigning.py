@@ -137,8 +137,8 @@ def test_a_failing_model_is_left_out_and_a_paused_one_opens_later() -> None:
 
 def test_what_others_use_is_theirs_and_what_the_batch_uses_is_not_taken_off() -> None:
     busy = replace(QUIET, in_flight=6, waiting=2, rates=(RateUse(name="rpm", limit=600, used=300),))
-    for own, share in ((0, 0.5), (8, 0.0), (4, 0.25)):
-        given = work(counters={"small": busy}, own={"small": own})
+    for own, others, share in ((0, 8, 0.5), (8, 0, 0.0), (4, 4, 0.25)):
+        given = work(counters={"small": busy}, own={"small": own}, others={"small": others})
         limits = {limit.name: limit for limit in capacity_of(given).limits}
         assert limits["rpm of small"].rate_per_s == pytest.approx(10 * (1 - share))
         assert limits["slots of small"].rate_per_s == 9 - round(6 * share * 2)
