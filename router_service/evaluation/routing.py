@@ -30,8 +30,8 @@ SETTINGS = 160  # lambdas, beside 0 and infinity
 SHARES = (0.95, 0.98, 1.0)
 TARGETS = (0.90, 0.95, 0.98, 1.0)
 FOLDS = 5
-MARGIN = 0.015  # of p(correct); see docs/decisions/0015-learned-quality.md
-MARGIN_COST = 0.2  # of what the usual model costs: predicted costs are no more certain than that
+MARGIN = 0.01  # of p(correct); see docs/decisions/0015-learned-quality.md
+MARGIN_COST = 0.1  # of what the usual model costs: predicted costs are no more certain than that
 HIDDEN_REASONING = "o1-"  # such a model's recorded output leaves its reasoning out: no cost can be told
 
 
