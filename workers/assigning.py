@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from router_service.routing.question import Prospect
 
 UNKNOWN_LATENCY_S = 3.0  # of a model that nobody has called and whose operator says nothing
-UNCERTAIN = 0.2  # of the calls at a model
 GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: tells the copies of a job's key apart
 NOTHING_DONE = Progress(done=0, quality_sum=0.0, cost_usd=0.0, elapsed_s=0.0)
 
@@ -54,9 +53,9 @@ NOTHING_DONE = Progress(done=0, quality_sum=0.0, cost_usd=0.0, elapsed_s=0.0)
 class Work:
     """What is to be dealt out, and under what.
 
-    `jobs` stand for `total`, evenly; `own`: how many of the batch's jobs are under way at each model already, `slots` how many
-    calls it may make at a time. `left_s` until it must be done; where its owner did not say so (`is_hurried`), the end of its
-    window. `budget_usd` for what is left.
+    `jobs` stand for `total`, evenly; `own` and `others`: how many jobs of the batch and of others are under way by model, `slots`
+    how many calls it may make at a time. `left_s` until it must be done; where its owner did not say so (`is_hurried`), the end
+    of its window. `budget_usd` for what is left.
     """
 
     jobs: Sequence[RoutableJob]
@@ -69,7 +68,8 @@ class Work:
     is_hurried: bool = False
     budget_usd: float | None = None
     slots: int | None = None
-    own: Mapping[str, int] | None = None
+    own: Mapping[str, int] = field(default_factory=dict)
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 def first_plan(work: Work) -> Quote | Infeasible:
@@ -113,13 +113,14 @@ def columns_of(work: Work) -> Jobs:
     place = {model: at for at, model in enumerate(models)}
     columns = np.zeros((4, len(work.jobs), len(models)))
     eligible, priced = np.zeros((2, len(work.jobs), len(models)), dtype=np.bool_)
-    fitting = _Fitting(work.catalog)
+    fitting, latencies = _Fitting(work.catalog), latencies_of(work.catalog, work.counters)
     for row, job in enumerate(work.jobs):
         policy = work.catalog.policy_of(job)
         asked = Question.of(job, policy=policy, insight=work.known.get(job.id, NOTHING))
         for each in _first(asked, fitting.of(asked), work):
             at = place[each.model.id]
-            latency_s = UNKNOWN_LATENCY_S if each.latency_s is None else each.latency_s
+            base_s, token_s = latencies[each.model.id]
+            latency_s = base_s + token_s * each.tokens_out
             columns[:, row, at] = each.quality or 0.0, each.cost_usd or 0.0, each.tokens_out, latency_s
             eligible[row, at], priced[row, at] = True, each.cost_usd is not None
     has_price = priced.any(axis=1, keepdims=True)  # one without a price goes behind those with one
@@ -133,6 +134,21 @@ def columns_of(work: Work) -> Jobs:
         latency_s=columns[3],
         eligible=eligible & (priced | ~has_price),
     )
+
+
+def latencies_of(catalog: Catalog, counters: Mapping[str, Counters]) -> dict[str, tuple[float, float]]:
+    """By model the seconds of a call and of each token of its answer, as `columns_of` reckons with."""
+    return {model.id: _latency(model, counters.get(model.id)) for model in catalog.models}
+
+
+def _latency(model: Model, counters: Counters | None) -> tuple[float, float]:
+    known_s = UNKNOWN_LATENCY_S if model.latency_s is None else model.latency_s
+    if counters is None:
+        return known_s, 0.0
+    speed = counters.speed
+    if speed.base_s is not None and speed.token_s is not None:
+        return speed.base_s, speed.token_s
+    return (known_s if counters.latency_s is None else counters.latency_s), 0.0
 
 
 def _first(asked: Question, models: Sequence[tuple[Model, int]], work: Work) -> list[Prospect]:
@@ -231,11 +247,13 @@ def capacity_of(work: Work) -> Capacity:
     shared.append(("the tenant", catalog.tenant(work.tenant_id).caps, everything))
     if work.slots is not None:
         shared.append(("the batch", Caps(slots=work.slots), everything))
-    own = work.own or {}
     return Capacity.of(
         {model.id: _in_force(model.limits, work.counters.get(model.id)) for model in catalog.models},
         shared=shared,
-        uses={name: _use(counters, own.get(name, 0)) for name, counters in work.counters.items()},
+        uses={
+            name: _use(counters, own=work.own.get(name, 0), others=work.others.get(name, 0))
+            for name, counters in work.counters.items()
+        },
         horizon_s=max(0.0, work.left_s),
     )
 
@@ -249,19 +267,16 @@ def _in_force(limits: Limits, counters: Counters | None) -> Limits:
     return replace(limits, **lower)
 
 
-def _use(counters: Counters, own: int) -> Use:
-    """What others have of a model: of its rates and slots the part that their calls are of all that is under way.
+def _use(counters: Counters, *, own: int, others: int) -> Use:
+    """What others have of a model: of its rates and slots the part that their jobs are of all that are under way.
 
-    Where nobody has a call there now, what the last minute used is over. Rows and counters are seen one after the other: a few
-    calls more than the batch's own are nobody's.
+    Where nobody else has a job there now, what the last minute used is over.
     """
-    under_way = counters.in_flight + counters.waiting
-    others = max(0, under_way - own) / under_way if under_way else 0.0
-    others = others if others > UNCERTAIN else 0.0
+    part = others / (own + others) if others else 0.0
     used = {rate.name: 1 - rate.left for rate in counters.rates}
     return Use(
-        share=others * max((share for name, share in used.items() if name not in PER_DAY), default=0.0),
-        slots=round(others * counters.in_flight),
+        share=part * max((share for name, share in used.items() if name not in PER_DAY), default=0.0),
+        slots=round(part * counters.in_flight),
         day_share=max((share for name, share in used.items() if name in PER_DAY), default=0.0),
         opens_in_s=max(counters.paused_s, counters.broken_s),
     )

@@ -38,7 +38,8 @@ MOST_LOOKED_AT = 5000  # jobs of a batch; a larger one is judged by a sample: it
 PAGE = 200  # what is reckoned between two looks at the other loops
 DAY_S = 86_400.0
 TRIED_S = 900.0
-START_S = 1.0  # from a batch's creation to its first call, which begins with a plan; a quote counts it in
+PLANNING_S = 1.0  # from when a batch is taken to be planned for the first time to its first call
+START_S = 1.5  # from its creation; a quote counts it in
 
 
 class Planner:
@@ -86,12 +87,13 @@ class Planner:
         catalog = self._runtime.offer.catalog
         async with self._runtime.database.transaction(snapshot=True) as session:
             progress = await plans.progress(session, due.id)
+            others = await plans.others(session, due.id)
             jobs = await plans.left(session, due.id, every=math.ceil(max(1, progress.left) / MOST_LOOKED_AT))
             stored = await plans.documents(session, {due.plan}) if due.plan else {}
         if not jobs:
             return
-        counters = await self._counters(catalog)  # at once: what of all use is our own is seen from both
-        from workers.assigning import Work  # noqa: PLC0415 (the solver is loaded where a batch is planned)
+        counters, begins_after_s = await self._counters(catalog), PLANNING_S if due.plan is None else 0.0
+        from workers.assigning import Work, latencies_of  # noqa: PLC0415 (the solver is loaded where a batch is planned)
 
         work = Work(
             jobs=jobs,
@@ -100,24 +102,32 @@ class Planner:
             catalog=catalog,
             counters=counters,
             tenant_id=due.tenant_id,
-            left_s=due.left_s,
+            left_s=due.left_s - begins_after_s,
             is_hurried=due.is_hurried,
             budget_usd=None if due.budget_usd is None else max(0.0, due.budget_usd - progress.committed_usd),
             slots=due.slots,
             own=progress.under_way,
+            others=others,
         )
-        before = Plan.from_json(stored[due.plan]) if due.plan in stored else None
+        before = Plan.from_json(stored[due.plan]["plan"]) if due.plan in stored else None
         plan, quoted = await asyncio.to_thread(_solved, work, before)
-        await self._store(due, plan, None if quoted is None else quoted | {"after_s": due.elapsed_s})
+        promise = None if quoted is None else quoted | {"after_s": due.elapsed_s + begins_after_s}
+        await self._store(due, plan, promise, latencies_of(catalog, counters))
 
-    async def _store(self, due: DueBatch, plan: Plan | Infeasible, quoted: Mapping[str, Any] | None) -> None:
+    async def _store(
+        self,
+        due: DueBatch,
+        plan: Plan | Infeasible,
+        quoted: Mapping[str, Any] | None,
+        latencies: Mapping[str, tuple[float, float]],
+    ) -> None:
         async with self._runtime.database.transaction() as session:
             if isinstance(plan, Infeasible):
                 await plans.keep(session, due.id, note=str(plan), again_s=AGAIN_S)
             elif plan.hash == due.plan:
                 await plans.keep(session, due.id, note=None, again_s=_again_s(plan))
             else:
-                document, again_s = plan.as_json(), _again_s(plan)
+                document, again_s = {"plan": plan.as_json(), "latencies": latencies}, _again_s(plan)
                 await plans.store(session, due, name=plan.hash, document=document, quoted=quoted, again_s=again_s)
         if isinstance(plan, Infeasible):
             log.info("no plan meets a batch's goal", batch=str(due.id), why=str(plan))
@@ -145,6 +155,7 @@ class Planner:
         bodies = [line["body"] for line in question.lines]
         async with self._runtime.database.transaction() as session:
             known = await self._insights.read(session, jobs, bodies, catalog=catalog)
+            others = await plans.others(session)
         from workers.assigning import Work  # noqa: PLC0415 (the solver is loaded where a batch is planned)
 
         work = Work(
@@ -158,6 +169,7 @@ class Planner:
             is_hurried=asked["finish_within_s"] is not None,
             budget_usd=asked["budget_usd"],
             slots=asked["max_parallel_requests"],
+            others=others,
         )
         plan, quoted = await asyncio.to_thread(_solved, work, None)
         return {"note": str(plan)} if quoted is None else {"quote": quoted | {"after_s": START_S}}

@@ -188,7 +188,7 @@ def _shown_plan(row: Any) -> dict[str, Any]:
     quoted, current = row.quoted, None
     if row.document is not None:
         after_s = (row.planned_at - row.created_at).total_seconds()
-        current = {"hash": row.plan, "made_after_s": after_s} | told(row.document, after_s=after_s)
+        current = {"hash": row.plan, "made_after_s": after_s} | told(row.document["plan"], after_s=after_s)
     return {
         "id": ids.public(Kind.BATCH, row.id),
         "object": "batch.plan",

@@ -102,7 +102,7 @@ def quotes(
     within: Annotated[
         float | None,
         typer.Option("--within", min=1, help="Seconds in which it is to be done; without it cost decides."),
-    ] = 50,
+    ] = 40,
     batches: Annotated[int, typer.Option("--batches", min=1, help="How often, one after the other.")] = 3,
     json: JsonFlag = False,
 ) -> None:

@@ -6,7 +6,7 @@ The plan is made in `router_service.assignment`; its prices stand here, below it
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -42,19 +42,29 @@ class Prices:
     """`plan`: the hash of the plan that they are of; `quality_usd`: what a right answer is worth.
 
     `softness_usd`: how much a job's lot may outweigh, which splits jobs that are alike. A model without a toll has none to pay.
+    `latencies`: by model the seconds of a call and of each token of its answer that the plan counts on: what is measured from
+    call to call would drive jobs that are alike from one model to the other.
     """
 
     plan: str
     quality_usd: float
     softness_usd: float
     tolls: Mapping[str, Toll]
+    latencies: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def latency_s(self, model_id: str, *, tokens_out: float) -> float | None:
+        """Of a call, as the plan has it; None where it says nothing."""
+        known = self.latencies.get(model_id)
+        return None if known is None else known[0] + known[1] * tokens_out
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Prices:
-        return cls(**{**stored, "tolls": {model: Toll(**toll) for model, toll in stored["tolls"].items()}})
+        tolls = {model: Toll(**toll) for model, toll in stored["tolls"].items()}
+        latencies = {model: (base_s, token_s) for model, (base_s, token_s) in stored["latencies"].items()}
+        return cls(**{**stored, "tolls": tolls, "latencies": latencies})
 
 
 FREE = Toll()

@@ -98,9 +98,9 @@ def by_plan(prospects: Sequence[Prospect]) -> list[Score]:
         prices = each.question.insight.prices
         assert prices is not None, "only jobs of a planned batch are scored so"  # noqa: S101
         toll = prices.tolls.get(each.model.id, FREE)
-        toll_usd = toll.usd(
-            tokens_in=each.question.spec.tokens_in, tokens_out=each.tokens_out, latency_s=each.latency_s or 0.0
-        )
+        if (latency_s := prices.latency_s(each.model.id, tokens_out=each.tokens_out)) is None:
+            latency_s = each.latency_s or 0.0
+        toll_usd = toll.usd(tokens_in=each.question.spec.tokens_in, tokens_out=each.tokens_out, latency_s=latency_s)
         luck_usd = prices.softness_usd * luck(each.question.job.id, each.model.id)
         gain_usd = prices.quality_usd * (each.quality or 0.0)
         scores.append((each.known_cost_usd + toll_usd - gain_usd + luck_usd,))

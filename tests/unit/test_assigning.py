@@ -18,7 +18,7 @@ from router_service.routing.counters import Counters, RateUse, Speed
 from router_service.routing.decision import route
 from router_service.routing.insight import Estimate, Insight
 from tests.support.catalogs import catalog_of, entry
-from workers.assigning import Work, capacity_of, columns_of, first_plan, goal_of, next_plan
+from workers.assigning import Work, capacity_of, columns_of, first_plan, goal_of, latencies_of, next_plan
 
 if TYPE_CHECKING:
     from router_service.catalog.models import Catalog
@@ -86,14 +86,16 @@ def test_the_router_chooses_for_each_job_what_the_plan_counts_on(changes: dict[s
     given = work(**changes)
     plan = planned(given).plan
     columns = columns_of(given)
+    measured = {name: replace(QUIET, latency_s=7.0) for name in given.counters}  # later than the plan
+    prices = replace(plan.prices, latencies=latencies_of(given.catalog, given.counters))
     expected = [columns.models[at] for at in choices(plan, columns)]
     chosen = [
         route(
             job,
             catalog=given.catalog,
-            counters=given.counters,
+            counters=measured,
             policy=given.catalog.policy_of(job),
-            insight=replace(given.known[job.id], prices=plan.prices),
+            insight=replace(given.known[job.id], prices=prices),
         ).model_id
         for job in given.jobs
     ]
@@ -135,8 +137,8 @@ def test_a_failing_model_is_left_out_and_a_paused_one_opens_later() -> None:
 
 def test_what_others_use_is_theirs_and_what_the_batch_uses_is_not_taken_off() -> None:
     busy = replace(QUIET, in_flight=6, waiting=2, rates=(RateUse(name="rpm", limit=600, used=300),))
-    for own, share in ((0, 0.5), (8, 0.0), (4, 0.25)):
-        given = work(counters={"small": busy}, own={"small": own})
+    for own, others, share in ((0, 8, 0.5), (8, 0, 0.0), (4, 4, 0.25)):
+        given = work(counters={"small": busy}, own={"small": own}, others={"small": others})
         limits = {limit.name: limit for limit in capacity_of(given).limits}
         assert limits["rpm of small"].rate_per_s == pytest.approx(10 * (1 - share))
         assert limits["slots of small"].rate_per_s == 9 - round(6 * share * 2)
