@@ -19,7 +19,7 @@ from router_service.store.decisions import Routed
 from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
     from router_service.capacity.limiter import Live
@@ -56,7 +56,7 @@ class Placed:
 class Round:
     """What a pass knows while it places: the live counters, what was placed, and what of each model is full by now.
 
-    `snapshot` names the counters as they were last looked at; `known`: what is known of the jobs that had to be read.
+    `known`: what is known of the jobs that had to be read.
     """
 
     catalog: Catalog
@@ -65,15 +65,17 @@ class Round:
     placed: list[Placed] = field(default_factory=list)
     decided: dict[UUID, Routed] = field(default_factory=dict)
     known: Mapping[UUID, Insight] = field(default_factory=dict)
-    snapshot: str = ""
     shut: bool = False
     _seen: dict[str, Snapshot] = field(default_factory=dict)
 
-    def see(self) -> None:
-        """Remember the counters as they are now: decisions are taken from these."""
-        snapshot = Snapshot(counters=dict(self.counters))
-        self.snapshot = snapshot.hash
+    def see(self, models: Collection[str]) -> str:
+        """Remember the counters of these models as they are now: decisions were taken from them. The snapshot's hash."""
+        snapshot = Snapshot(counters={name: self.counters[name] for name in sorted(models)})
         self._seen[snapshot.hash] = snapshot
+        return snapshot.hash
+
+    def insight(self, job: RoutableJob) -> Insight:
+        return self.known.get(job.id, NOTHING)
 
     def used_snapshots(self) -> dict[str, Mapping[str, Any]]:
         """By hash, those that a decision to be stored was taken from."""
@@ -105,9 +107,7 @@ class Placing:
         waiting = list(taken)
         for _round in range(2):
             by_model: dict[str, list[tuple[Taken, Routed]]] = {}
-            now.see()
-            for each in waiting:
-                routed = self._decide(each.job, now)
+            for each, routed in zip(waiting, self._decide(waiting, now), strict=True):
                 decision = routed.decision
                 now.decided[each.job.id] = routed
                 if decision.model_id is not None and _may_try(now.counters[decision.model_id], urgent=each.interactive):
@@ -122,14 +122,31 @@ class Placing:
                 break
         return waiting
 
-    def _decide(self, job: RoutableJob, now: Round) -> Routed:
-        insight, shadow = now.known.get(job.id, NOTHING), now.catalog.shadow
-        decision = self._route(job, now, policy=now.catalog.policy_of(job), insight=insight)
-        beside = None
-        if shadow is not None and share_of(job.id, SHADOW) <= shadow.share:
-            worth = self._insights.worth_of(job, shadow.policy)
-            beside = self._route(job, now, policy=shadow.policy, insight=replace(insight, worth=worth))
-        return Routed(job=job, decision=decision, insight=insight, snapshot=now.snapshot, shadow=beside)
+    def _decide(self, waiting: Sequence[Taken], now: Round) -> list[Routed]:
+        """All on the counters as they are now, of which those that anybody looked at are kept."""
+        decided = [
+            self._route(each.job, now, policy=now.catalog.policy_of(each.job), insight=now.insight(each.job))
+            for each in waiting
+        ]
+        snapshot = now.see({candidate.model for decision in decided for candidate in decision.candidates})
+        return [
+            Routed(
+                job=each.job,
+                decision=decision,
+                insight=now.insight(each.job),
+                snapshot=snapshot,
+                shadow=self._shadow(each.job, now),
+            )
+            for each, decision in zip(waiting, decided, strict=True)
+        ]
+
+    def _shadow(self, job: RoutableJob, now: Round) -> Decision | None:
+        """What the shadow policy makes of a job, if it looks at it."""
+        shadow = now.catalog.shadow
+        if shadow is None or share_of(job.id, SHADOW) > shadow.share:
+            return None
+        insight = replace(now.insight(job), worth=self._insights.worth_of(job, shadow.policy), prices=None)
+        return self._route(job, now, policy=shadow.policy, insight=insight)
 
     def _route(self, job: RoutableJob, now: Round, *, policy: RoutingPolicy, insight: Insight) -> Decision:
         return route(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -15,7 +17,7 @@ from router_service.errors import CatalogError, InvalidRequestError
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.routing.comparison import places_of
-from router_service.routing.history import History, replayed, what_if
+from router_service.routing.history import Different, History, replayed, what_if
 from router_service.routing.replay import Recorded
 from router_service.store import catalogs, decisions, plans
 from router_service.store.decisions import Selection
@@ -26,7 +28,10 @@ FIRST = (UUID(int=0), 0)
 
 
 class HistoryRequest(BaseModel):
-    """Which decisions: of a job, of a batch, or of all the tenant's jobs; taken at `since` or later, before `until`."""
+    """Which decisions: of a job, of a batch, or of all the tenant's jobs; taken at `since` or later, before `until`.
+
+    Without a job or a batch, `since` is a day ago where nothing is said.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,6 +40,11 @@ class HistoryRequest(BaseModel):
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     limit: Annotated[int, Field(ge=1, le=20_000)] = 10_000
+
+    @property
+    def begins_at(self) -> datetime | None:
+        is_wide = self.job_id is None and self.batch_id is None
+        return datetime.now(UTC) - timedelta(days=1) if is_wide and self.since is None else self.since
 
 
 class WhatIfRequest(HistoryRequest):
@@ -47,7 +57,10 @@ class WhatIfRequest(HistoryRequest):
 async def replay(request: HistoryRequest, here: Here, principal: Caller) -> dict[str, Any]:
     """Take stored decisions again from what was stored with them, and tell which come out otherwise: none should."""
     history = await _history(request, here, principal.tenant_id)
-    different = await asyncio.to_thread(replayed, history, methods=here.methods)
+    different: list[Different] = []
+    for start in range(0, len(history.recorded), PAGE):  # other requests are answered in between
+        part = replace(history, recorded=history.recorded[start : start + PAGE])
+        different += await asyncio.to_thread(replayed, part, methods=here.methods)
     return {
         "object": "decisions.replay",
         "decisions": len(history.recorded),
@@ -96,7 +109,7 @@ def _selection(request: HistoryRequest, tenant_id: str) -> Selection:
         tenant_id=tenant_id,
         job_id=ids.parse(Kind.JOB, request.job_id) if request.job_id else None,
         batch_id=ids.parse(Kind.BATCH, request.batch_id) if request.batch_id else None,
-        since=request.since,
+        since=request.begins_at,
         until=request.until,
     )
 

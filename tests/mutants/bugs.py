@@ -384,10 +384,9 @@ BUGS: tuple[Bug, ...] = (
         name="snapshot-of-the-last-look",
         why="a decision is stored with other counters than it was taken from",
         file="workers/placing.py",
-        old="            now.see()\n            for each in waiting:\n",
-        new="            for each in waiting:\n",
+        old="        snapshot = Snapshot(counters={name: self.counters[name] for name in sorted(models)})\n",
+        new="        snapshot = next(iter(self._seen.values()), Snapshot(counters=dict(self.counters)))\n",
         red=f"{SIGNALS}::test_what_is_decided_anew_in_a_pass_is_stored_with_what_was_known_by_then",
-        also=(("        waiting: list[Taken] = []\n", "        waiting: list[Taken] = []\n        now.see()\n"),),
     ),
     Bug(
         name="lane-holds-up-the-idle",
