@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from router_service.api import admission
 from router_service.api.failures import printable
 from router_service.api.jobs import CHAT, encode_body
-from router_service.api.preferences import read_wishes
+from router_service.api.preferences import read_wishes, spec_of
 from router_service.api.state import make_id
 from router_service.chat.request import read_chat
 from router_service.errors import InvalidRequestError, TooLargeError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from router_service.api.preferences import Wished
     from router_service.catalog.models import Catalog
     from router_service.store.session import Session
 
@@ -106,16 +105,8 @@ class LineReader:
             raise InvalidRequestError(f"unknown key {key[:40]!r}", param=key[:40], code="unknown_parameter")
         body = fields.get("body")
         shape = read_chat(body)
-        wished = self._wished(fields, cast("dict[str, Any]", body))
-        spec = JobSpec(
-            model=shape.model,
-            tokens_in=shape.tokens_in,
-            tokens_out=shape.tokens_out,
-            features=shape.features,
-            residency=wished.residency,
-            quality=wished.quality,
-            preferences=wished.preferences,
-        )
+        around = (("router of the batch", self.router or None), ("router", fields.get("router")))
+        spec = spec_of(shape, read_wishes(cast("dict[str, Any]", body), path="body", around=around))
         self._admit(spec)
         self.auto += spec.model == AUTO
         return NewJob(
@@ -130,15 +121,6 @@ class LineReader:
             priority=BATCH_PRIORITY,
             deadline=self.deadline,
         )
-
-    def _wished(self, fields: Mapping[str, Any], body: Mapping[str, Any]) -> Wished:
-        """What the line says of routing, in itself or in its body, goes before what the batch says of all lines, key by key."""
-        router = dict(self.router)
-        for given, path in ((fields.get("router"), "router"), (body.get("router"), "body.router")):
-            if not isinstance(given, dict | None):
-                raise InvalidRequestError(f"{path} must be an object", param=path)
-            router |= given or {}
-        return read_wishes(router or None, body, path="router")
 
     def _admit(self, spec: JobSpec) -> None:
         """Checked once per kind of job: sizes are rounded up to the next power of two first, then exactly where that fails."""

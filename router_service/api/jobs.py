@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypeVar
 
@@ -12,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from router_service.api import admission
 from router_service.api.lists import TextFilter, page
-from router_service.api.preferences import RouterWishes, read_wishes
+from router_service.api.preferences import RouterWishes, read_wishes, spec_of
 from router_service.api.state import Caller, Here, State, make_id
 from router_service.capacity import room
 from router_service.capacity.connection import unavailable
@@ -21,7 +22,7 @@ from router_service.errors import ConflictError, InvalidRequestError, NotFoundEr
 from router_service.failpoints import failpoint
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
-from router_service.jobs.spec import JobSpec, RoutableJob
+from router_service.jobs.spec import RoutableJob
 from router_service.jobs.states import JobState
 from router_service.routing.calibration import curve_of, prior_cases, worth_of
 from router_service.routing.decision import route
@@ -69,15 +70,12 @@ async def create(request: JobRequest, here: Here, principal: Caller) -> dict[str
     shape = read_chat(body, path="input")
     if request.deadline is not None:
         _check_deadline(request.deadline, now=datetime.now(UTC))
-    wished = read_wishes(request.router, body, path="router", metadata=request.metadata)
-    spec = JobSpec(
-        model=shape.model,
-        tokens_in=shape.tokens_in,
-        tokens_out=shape.tokens_out,
-        features=shape.features,
+    around = [("router", request.router.model_dump(exclude_unset=True))] if request.router else []
+    wished = read_wishes(body, path="input", around=around, metadata=request.metadata)
+    spec = replace(
+        spec_of(shape, wished),
         residency=_one("residency", request.residency, wished.residency),
         quality=_one("quality", request.quality, wished.quality),
-        preferences=wished.preferences,
     )
     admission.check(spec, catalog=here.offered(), tenant_id=principal.tenant_id, path="model")
     job = NewJob(

@@ -6,14 +6,16 @@ Sources of the contract: OpenRouter's provider routing (`order`, `only`, `ignore
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router_service.catalog.problems import explain
+from router_service.chat.request import ChatShape
 from router_service.errors import InvalidRequestError
 from router_service.jobs.preferences import NONE, Preferences, Safety, Sort
+from router_service.jobs.spec import JobSpec
 from router_service.signals.hints import DIFFICULTY, DOMAIN, LANGUAGE, PREFIX, TASK, check_hints
 
 PER_MILLION = 1e-6
@@ -75,20 +77,31 @@ NOTHING = Wished()
 
 
 def read_wishes(
-    router: object, body: Mapping[str, Any], *, path: str, metadata: Mapping[str, object] | None = None
+    body: Mapping[str, Any],
+    *,
+    path: str,
+    around: Sequence[tuple[str, object]] = (),
+    metadata: Mapping[str, object] | None = None,
 ) -> Wished:
-    """Read `router` (`path` names it), `provider` in the body, and hints among the metadata. Raises InvalidRequestError.
+    """Read what a request says of routing: `router` and `provider` in its body, and hints among metadata.
 
-    `metadata`: the job's; without it that of the body.
+    `path` names the body. `around`: what is said outside of it, each (path, `router` object); what comes later goes before, the
+    body's own before all, key by key. `metadata`: the job's, beside that of the body. Raises InvalidRequestError.
     """
-    if metadata is None:
-        metadata = body.get("metadata") if isinstance(body.get("metadata"), Mapping) else None
-    hints = check_hints(metadata)
-    if router is None and not hints and "provider" not in body:
+    within = body.get("metadata")
+    hints = check_hints(within if isinstance(within, Mapping) else None, path=f"{path}.metadata") | check_hints(
+        metadata
+    )
+    layers = [(at, given) for at, given in (*around, (f"{path}.router", body.get("router"))) if given is not None]
+    if not layers and not hints and "provider" not in body:
         return NOTHING
-    wishes = _read(RouterWishes, router, path=path)
-    provider = _read(ProviderWishes, body.get("provider"), path="provider")
-    hints |= _own_hints(wishes, path=path)
+    said: dict[str, Any] = {}
+    for at, given in layers:
+        wishes = _read(RouterWishes, given, path=at)
+        hints |= _own_hints(wishes, path=at)
+        said |= {name: getattr(wishes, name) for name in wishes.model_fields_set}
+    wishes = RouterWishes.model_construct(**said)
+    provider = _read(ProviderWishes, body.get("provider"), path=f"{path}.provider")
     difficulty = hints.get(DIFFICULTY)
     preferences = Preferences(
         policy=wishes.policy,
@@ -138,3 +151,16 @@ def _own_hints(wishes: RouterWishes, *, path: str) -> dict[str, str]:
 
 def _per_token(price: float | None) -> float | None:
     return None if price is None else price * PER_MILLION
+
+
+def spec_of(shape: ChatShape, wished: Wished) -> JobSpec:
+    """What a request asks for in all: its sizes, and what it says of routing."""
+    return JobSpec(
+        model=shape.model,
+        tokens_in=shape.tokens_in,
+        tokens_out=shape.tokens_out,
+        features=shape.features,
+        residency=wished.residency,
+        quality=wished.quality,
+        preferences=wished.preferences,
+    )

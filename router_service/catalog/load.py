@@ -33,6 +33,8 @@ from router_service.jobs.spec import Fallback, Feature
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from router_service.catalog.dialect import Residency, RouterKeys
+
 ENVIRONMENT = "os.environ/"
 LOCAL_FILE = "kept-in-the-local-file"
 DEFAULT_SLOTS = 100
@@ -193,7 +195,6 @@ def _model(entry: ModelEntry, identity: str, path: str, problems: list[str]) -> 
         )
         return
     provider = Provider(name)
-    residency = info.router.data_residency
     yield Model(
         id=identity,
         name=entry.model_name,
@@ -201,11 +202,7 @@ def _model(entry: ModelEntry, identity: str, path: str, problems: list[str]) -> 
         upstream=upstream,
         api_base=(params.api_base or OPENAI_BASE).rstrip("/") if provider is Provider.OPENAI else None,
         api_key=params.api_key,
-        limits=Limits(
-            slots=params.max_parallel_requests or DEFAULT_SLOTS,
-            **{rate: getattr(params, rate) for rate in RATES},
-            burst_s=DEFAULT_BURST_S if info.router.burst_s is None else info.router.burst_s,
-        ),
+        limits=_limits(entry),
         limit_group=info.router.limit_group,
         timeout_s=params.timeout or DEFAULT_TIMEOUT_S,
         input_cost=info.input_cost_per_token,
@@ -216,12 +213,8 @@ def _model(entry: ModelEntry, identity: str, path: str, problems: list[str]) -> 
         weight=params.weight,
         features=_features(entry, provider),
         quality=dict(info.router.quality),
-        residency=Places(inference=_places(residency.inference), storage=_places(residency.storage))
-        if residency
-        else None,
-        simulation=Simulation(**(info.router.simulated.model_dump() if info.router.simulated else {}))
-        if provider is Provider.SIMULATED
-        else None,
+        residency=_residency(info.router.data_residency),
+        simulation=_simulation(info.router) if provider is Provider.SIMULATED else None,
         tokenizer=info.router.tokenizer,
         languages=frozenset(info.router.languages),
         domains=frozenset(info.router.domains),
@@ -243,6 +236,23 @@ def _features(entry: ModelEntry, provider: Provider) -> frozenset[str]:
     if "audio" in router.modalities:
         features.add(Feature.AUDIO)
     return frozenset(features)
+
+
+def _limits(entry: ModelEntry) -> Limits:
+    params, burst_s = entry.litellm_params, entry.model_info.router.burst_s
+    return Limits(
+        slots=params.max_parallel_requests or DEFAULT_SLOTS,
+        **{rate: getattr(params, rate) for rate in RATES},
+        burst_s=DEFAULT_BURST_S if burst_s is None else burst_s,
+    )
+
+
+def _residency(given: Residency | None) -> Places | None:
+    return None if given is None else Places(inference=_places(given.inference), storage=_places(given.storage))
+
+
+def _simulation(router: RouterKeys) -> Simulation:
+    return Simulation(**(router.simulated.model_dump() if router.simulated else {}))
 
 
 def _places(value: str | list[str]) -> frozenset[str]:

@@ -38,9 +38,10 @@ async def test_what_a_job_asks_of_routing_is_kept_with_it(api: httpx.AsyncClient
 
 
 async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
-    job_id = await accept_job(api, metadata={"waybill.domain": "Law", "team": "x"})
+    within = {"messages": MESSAGES, "metadata": {"waybill.language": "de"}, "router": {"policy": "fastest"}}
+    job_id = await accept_job(api, metadata={"waybill.domain": "Law", "team": "x"}, input=within)
     shown = (await api.get(f"/v1/jobs/{job_id}")).json()
-    assert shown["router"] == {"domain": "law"}
+    assert shown["router"] == {"domain": "law", "language": "de", "policy": "fastest"}
     assert shown["metadata"] == {"waybill.domain": "Law", "team": "x"}
 
 
@@ -52,9 +53,15 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
         ({"router": {"quality_target": 2}}, "router.quality_target", "less than or equal to 1"),
         ({"router": {"task": "dance"}}, "router.task", "summarize"),
         ({"router": {"residency": "us"}, "residency": "eu"}, "router.residency", "differs"),
+        ({"input": {"messages": MESSAGES, "router": {"quality": "good"}}}, "input.router.quality", "number"),
+        ({"input": {"messages": MESSAGES, "metadata": {"waybill.task": "x"}}}, "input.metadata.waybill.task", "chat"),
         ({"metadata": {"waybill.colour": "red"}}, "metadata.waybill.colour", "waybill.domain"),
-        ({"input": {"messages": MESSAGES, "provider": {"sort": "best"}}}, "provider.sort", "price"),
-        ({"input": {"messages": MESSAGES, "provider": {"quantizations": ["fp8"]}}}, "provider.quantizations", "known"),
+        ({"input": {"messages": MESSAGES, "provider": {"sort": "best"}}}, "input.provider.sort", "price"),
+        (
+            {"input": {"messages": MESSAGES, "provider": {"quantizations": ["fp8"]}}},
+            "input.provider.quantizations",
+            "known",
+        ),
     ],
 )
 async def test_a_wish_that_is_wrong_is_refused_with_its_place(
