@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(240)
 
 SNAPSHOT_S = 0.1
+KEPT = ("decisions", "job_signals", "snapshots", "plans", "quotes", "feedback", "quality_counts", "calibrations")
 
 
 def canary(kind: str) -> str:
@@ -182,7 +183,7 @@ def ran() -> Iterator[Run]:
         ]
         with RunningStack(
             *entries,
-            router_settings={"num_retries": 1},
+            router_settings={"num_retries": 1, "router": {"policies": {"default": {"signals": True}}}},
             settings={"WAYBILL_LOG_LEVEL": "debug"},
             environ={"CANARY_KEY": KEYS["environment"]},
         ) as stack:
@@ -196,6 +197,8 @@ def run_canaries(stack: RunningStack, seen: list[tuple[str, str, str]]) -> Run:
             jobs, batch = send(stack, recorder)
             ended = {name: stack.finished(job) for name, job in jobs.items()}
             stack.wait_batch(batch, patience_s=60)
+            quoted = quote(stack)
+            judged = stack.http.post(f"/v1/jobs/{jobs['sim']}/feedback", json={"score": 1})
             places = {"errors": provoke_errors(stack), "flower": flower_pages(stack, jobs["sim"])}
         recorder.snapshot()
     places |= {
@@ -210,8 +213,33 @@ def run_canaries(stack: RunningStack, seen: list[tuple[str, str, str]]) -> Run:
         "explanations": {stack.http.get(f"/v1/jobs/{job}/explain").content for job in jobs.values()},
         "dead letters": {stack.http.get("/v1/dead-letters", params={"limit": 1000}).content},
         "catalogs": {str(row["document"]).encode() for row in stack.rows("SELECT document FROM catalogs")},
+        "what routing keeps": {str(row).encode() for table in KEPT for row in stack.rows(f"SELECT * FROM {table}")},
+        "answers of routing": {quoted.content, judged.content, replayed(stack, batch).content},
     }
     return Run(stack=stack, jobs=ended, batch=batch, seen=seen, places=places)
+
+
+def quote(stack: RunningStack) -> httpx.Response:
+    """A quote for a file of canaries, with its answer."""
+    lines = [
+        {
+            "custom_id": name,
+            "method": "POST",
+            "url": CHAT,
+            "body": {"model": "auto", "messages": [{"role": "user", "content": prompt}]},
+        }
+        for name, prompt in PROMPTS.items()
+    ]
+    file = stack.openai.files.create(file=("q.jsonl", "\n".join(map(json.dumps, lines)).encode()), purpose="batch")
+    answer = stack.http.post("/v1/batches/quote", json={"input_file_id": file.id}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return answer
+
+
+def replayed(stack: RunningStack, batch: str) -> httpx.Response:
+    answer = stack.http.post("/v1/decisions/replay", json={"batch_id": batch})
+    assert answer.json()["same"] == answer.json()["decisions"] > 0
+    return answer
 
 
 def send(stack: RunningStack, recorder: Recorder) -> tuple[dict[str, str], str]:
@@ -332,6 +360,8 @@ PLACES = [
     "explanations",
     "dead letters",
     "catalogs",
+    "what routing keeps",
+    "answers of routing",
 ]
 
 
