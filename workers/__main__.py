@@ -21,17 +21,8 @@ from router_service.store.session import Database
 from router_service.telemetry import logs
 from workers import consumer
 from workers.app import make_app, queues_of, register
-from workers.dead_letter import DeadLetterWorker
 from workers.flower import run_flower
-from workers.insights import open_insights
-from workers.janitor import Janitor
-from workers.planner import Planner
 from workers.pool import AsyncioPool
-from workers.provider import ProviderWorker
-from workers.providers.local.adapter import LocalAdapter
-from workers.providers.openai_wire import OpenAIWireAdapter
-from workers.providers.simulated import SimulatedAdapter
-from workers.router import Router
 from workers.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -94,12 +85,24 @@ def _run_celery(settings: Settings, role: str, name: str) -> int:
 
 
 def _service(settings: Settings, role: str, runtime: Runtime) -> tuple[Service, Any]:
+    """Each role loads what it needs: the provider worker no predictor, the others no adapters."""
     if role == "router":
+        from workers.insights import open_insights  # noqa: PLC0415
+        from workers.router import Router  # noqa: PLC0415
+
         router = Router(runtime, open_insights(settings), methods=load_methods())
         return router, router.ring
     if role == "dead-letter":
+        from workers.dead_letter import DeadLetterWorker  # noqa: PLC0415
+        from workers.insights import open_insights  # noqa: PLC0415
+
         dead_letter = DeadLetterWorker(runtime, open_insights(settings), methods=load_methods())
         return dead_letter, dead_letter.settle
+    from workers.provider import ProviderWorker  # noqa: PLC0415
+    from workers.providers.local.adapter import LocalAdapter  # noqa: PLC0415
+    from workers.providers.openai_wire import OpenAIWireAdapter  # noqa: PLC0415
+    from workers.providers.simulated import SimulatedAdapter  # noqa: PLC0415
+
     adapters: dict[str, Adapter] = {
         "openai": OpenAIWireAdapter(),
         "local": LocalAdapter(processes=settings.local_processes),
@@ -142,6 +145,10 @@ async def _first_catalog(settings: Settings) -> Catalog:
 
 
 async def _run_janitor(settings: Settings, name: str) -> None:
+    from workers.insights import open_insights  # noqa: PLC0415
+    from workers.janitor import Janitor  # noqa: PLC0415
+    from workers.planner import Planner  # noqa: PLC0415
+
     runtime = Runtime(settings, role="janitor", name=name)
     janitor = Janitor(runtime, Planner(runtime, open_insights(settings)))
     stop = asyncio.Event()

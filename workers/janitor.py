@@ -7,7 +7,6 @@ import time
 from typing import TYPE_CHECKING
 
 from router_service.capacity.tallies import Tally
-from router_service.catalog.policies import PRESETS
 from router_service.failpoints import failpoint
 from router_service.jobs.ids import RANDOM_BYTES, new_id
 from router_service.jobs.states import JobState
@@ -19,6 +18,7 @@ from workers import mending
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from router_service.store.jobs import Moved
@@ -43,6 +43,7 @@ class Janitor:
     def __init__(self, runtime: Runtime, planner: Planner) -> None:
         self._runtime = runtime
         self._planner = planner
+        self._calibrated_at: datetime | None = None
 
     async def open(self) -> None:
         await self._runtime.open()
@@ -146,14 +147,20 @@ class Janitor:
             log.info("files deleted whose time was over", count=deleted)
 
     async def calibrate(self) -> None:
-        """Measure on the latest decisions what quality costs, for each policy that has a target.
+        """Measure on the latest decisions what quality costs, for each policy of the catalog that has a target.
 
         One under which little was decided yet is measured on what was decided under all; of little nothing is concluded.
         """
         catalog = self._runtime.offer.catalog
-        aimed = {each.hash for each in (*catalog.policies.values(), *PRESETS.values()) if each.has_target}
+        aimed = {each.hash for each in catalog.policies.values() if each.has_target}
+        if not aimed:
+            return
         async with self._runtime.database.transaction() as session:
+            newest = await learned.newest_decision(session)
+            if newest == self._calibrated_at:
+                return
             offers = await learned.recent_offers(session, most=MOST_OFFERS)
+        self._calibrated_at = newest
         every = [each for jobs in offers.values() for each in jobs]
         async with self._runtime.database.transaction() as session:
             for policy in sorted(aimed):

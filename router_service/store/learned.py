@@ -11,6 +11,7 @@ from router_service.routing.insight import Worth
 from router_service.signals.signals import Signals
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from router_service.store.session import Session
@@ -47,6 +48,12 @@ async def recent_offers(session: Session, *, most: int) -> dict[str, list[dict[s
         }
         by_policy.setdefault(row.policy, []).append(offers)
     return by_policy
+
+
+async def newest_decision(session: Session) -> datetime | None:
+    """When the latest decision was taken that can be measured; None before the first."""
+    row = await session.row("offers_newest")
+    return None if row is None else row.decided_at
 
 
 async def store_curve(session: Session, curve: Curve, *, policy: str, catalog: str) -> None:

@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import pytest
+
 from router_service.routing.history import History, replayed
 from router_service.signals.extract import DEFAULT
 from router_service.signals.predicted import Prophet
@@ -187,3 +189,26 @@ async def test_a_hard_request_goes_to_the_better_model_and_an_easy_one_to_the_ch
     signals = await sql.value("SELECT signals FROM job_signals WHERE job_id = %s", made[0].id)
     assert signals["domain"] == "math"
     assert len(signals["versions"]["predictor"]) == 16
+
+
+async def test_the_mean_quality_meets_its_target_once_what_quality_costs_was_measured(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    """Small ones are right in 6 of 10, big ones in 9: 0.85 x 0.9 takes 55 % of the jobs to the big one."""
+    roomy = {"max_parallel_requests": 1000}
+    workers = await open_workers(
+        entry("small", cost=1e-7, params=roomy, router={"quality": {"default": 0.6}}),
+        entry("big", cost=2e-6, params=roomy, router={"quality": {"default": 0.9}}),
+        router={"policies": {"default": {"quality_target": 0.85}}},
+    )
+    await steps.accept(*(new_job(model="auto", tokens_in=5000, tokens_out=2000) for _ in range(100)))
+    await workers.route()
+    await workers.janitor.calibrate()
+    assert await sql.value("SELECT jobs FROM calibrations") == 100
+    await sql.rows("DELETE FROM decisions")
+    workers.router = Router(workers.runtime, Insights())
+    later = await steps.accept(*(new_job(model="auto", tokens_in=5000, tokens_out=2000) for _ in range(400)))
+    await workers.route()
+    rows = await sql.rows("SELECT model_id FROM jobs WHERE id = ANY(%s)", [job.id for job in later])
+    share = sum(row["model_id"] == "big" for row in rows) / len(rows)
+    assert 0.6 + 0.3 * share == pytest.approx(0.85 * 0.9, abs=0.03)
