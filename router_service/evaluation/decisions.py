@@ -7,22 +7,30 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import numpy as np
+
 from router_service.catalog.load import build_catalog
 from router_service.catalog.policies import RoutingPolicy, Strategy
 from router_service.evaluation.signals import BATCH, cpu_us
 from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
+from router_service.prediction.examples import Examples
+from router_service.prediction.training import train
 from router_service.routing.counters import Counters
 from router_service.routing.decision import route
+from router_service.routing.estimates import estimates_of
 from router_service.routing.insight import Estimate, Insight, Worth
 from router_service.routing.replay import inputs_of
 from router_service.signals.extract import extract
+from router_service.signals.predicted import Prophet
 from router_service.signals.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from router_service.catalog.models import Catalog
+    from router_service.prediction import Predictor
 
+TRAINED_ON = 1500
 PLACES = ("eu", "us")
 TEXTS = (
     "Summarize the following report in three sentences: ",
@@ -61,9 +69,35 @@ def run(*, models: int, jobs: int, rounds: int = 5) -> dict[str, Any]:
         candidates = [each.as_json() for each in decisions[job.id].candidates]
         return json.dumps([candidates, inputs_of(job, insight)])
 
+    prophet = Prophet(lambda: _predictor([model.id for model in catalog.models]))
+    told = extract(requests, (prophet,))
+
+    def expect(job: RoutableJob, _insight: Insight) -> object:
+        return estimates_of(told[job.id.int], catalog.models, task=None, domain=None, tenant_id="", shifts={})
+
+    report["predict_us"] = cpu_us(requests, extractors=(prophet,), rounds=rounds)[prophet.name]
+    report["expect_us"] = _least_us(work, expect, rounds)
+    decide_us = report[f"decide_us.{Strategy.QUALITY_TARGET}"]
+    report["decide_us.learned"] = round(decide_us + report["predict_us"] + report["expect_us"], 1)
     report["record_us"] = _least_us(work, record, rounds)
     report["recorded_bytes"] = len(str(record(*work[0])))
     return report | {f"signals_us.{name}": spent for name, spent in cpu_us(requests, rounds=rounds).items()}
+
+
+def _predictor(models: Sequence[str]) -> Predictor:
+    """One that knows these models, as large as one trained on real questions."""
+    drawn = np.random.default_rng(0)
+    words = [f"word{number}" for number in range(400)]
+    shape = (TRAINED_ON, len(models))
+    examples = Examples(
+        source="drawn",
+        texts=tuple(" ".join(drawn.choice(words, 40)) for _text in range(TRAINED_ON)),
+        domains=tuple(f"domain {number % 12}" for number in range(TRAINED_ON)),
+        models=tuple(models),
+        outcomes=(drawn.random(shape) < 0.7).astype(np.float64),
+        tokens_out=drawn.integers(50, 400, shape).astype(np.float64),
+    )
+    return train([examples])
 
 
 def _least_us(
