@@ -76,6 +76,7 @@ CREATE TABLE feedback (
   domain text NOT NULL,
   score real NOT NULL CONSTRAINT feedback_score CHECK (score BETWEEN 0 AND 1),
   expected real NOT NULL,
+  learners text[] NOT NULL,
   given_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT feedback_pk PRIMARY KEY (job_id, source)
 );

@@ -66,6 +66,33 @@ async def test_verdicts_at_the_same_time_count_once(api: httpx.AsyncClient, step
     assert (row["domain"], row["score"], row["trials"]) == ("", 1.0, pytest.approx(1))
 
 
+async def test_a_verdict_that_is_changed_later_changes_what_is_left_of_it(
+    api: httpx.AsyncClient, steps: Steps, sql: Sql
+) -> None:
+    first, second = await finished(api, steps, sql=sql), await finished(api, steps, sql=sql)
+    for job_id in (first, second):
+        await say(api, job_id, score=1)
+    await sql.rows("UPDATE quality_counts SET changed_at = now() - interval '30 days'")
+    await sql.rows("UPDATE feedback SET given_at = now() - interval '30 days'")
+    await say(api, first, score=0)
+    (row,) = await sql.rows(COUNTS)
+    assert (row["score"], row["trials"]) == (0.5, pytest.approx(1))
+
+
+async def test_a_change_reaches_only_those_who_learned_from_the_first_verdict(
+    settings: Settings, database: Database, api_key: str, steps: Steps, sql: Sql
+) -> None:
+    async with running(settings) as app, client_of(app, key=api_key) as api:
+        await publish(database, document())
+        await app.state.waybill.refresh_catalog()
+        job_id = await finished(api, steps, domain="law", sql=sql)
+        await say(api, job_id, score=1)
+        await publish(database, document(router={"tenants": {"acme": {"learn": "shared"}}}))
+        await app.state.waybill.refresh_catalog()
+        await say(api, job_id, score=0)
+    assert [(row["tenant_id"], row["score"]) for row in await sql.rows(COUNTS)] == [("acme", 0.0)]
+
+
 async def test_old_counts_fade(api: httpx.AsyncClient, steps: Steps, sql: Sql) -> None:
     await say(api, await finished(api, steps, sql=sql), score=1)
     await sql.rows("UPDATE quality_counts SET changed_at = now() - interval '30 days'")
