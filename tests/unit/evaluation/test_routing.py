@@ -15,7 +15,7 @@ from router_service.errors import InvalidRequestError
 from router_service.evaluation import robustness, routing
 from router_service.evaluation.benchmark_files import question_text, read_any, read_folder, read_prices
 from router_service.evaluation.frontier_plot import svg
-from router_service.evaluation.routing import Actual, Expected
+from router_service.evaluation.routing import Expected
 from tests.unit.prediction.conftest import MODELS, world
 
 if TYPE_CHECKING:
@@ -154,22 +154,6 @@ def test_a_dearer_model_is_left_as_lambda_grows() -> None:
     spent = [expected.cost_usd[rows, routing.choose(expected, each)].mean() for each in routing.lambdas(expected)]
     assert spent[0] > 3 * spent[-1]
     assert spent[-1] == min(spent)
-
-
-def test_a_target_is_met_by_the_largest_lambda_that_reaches_it() -> None:
-    outcomes = np.tile([1.0, 0.0], (100, 1))
-    expected = Expected(
-        p=np.tile([0.9, 0.1], (100, 1)),
-        cost_usd=np.tile([0.01, 0.001], (100, 1)),
-        usual_p=np.array([0.9, 0.1]),
-        usual_cost_usd=np.array([0.01, 0.001]),
-    )
-    actual = Actual(outcomes=outcomes, cost_usd=expected.cost_usd)
-    settings = routing.target_settings(expected, actual)
-    assert settings[1.0] == settings[0.9] > 0
-    told = routing.delivered(settings, expected, actual)
-    assert [each["delivered"] for each in told] == [1.0] * 4
-    assert routing.choose(expected, settings[1.0] * 1.5).tolist() == [1] * 100
 
 
 def test_options_are_part_of_the_text_and_answers_are_not() -> None:
