@@ -13,6 +13,7 @@ import numpy as np
 
 from router_service.evaluation.routing import choose, lambdas
 from router_service.routing.calibration import DRAW, Curve, Point
+from router_service.routing.insight import Worth
 from router_service.routing.strategies import share_of
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def calibrate(expected: Expected, actual: Actual) -> Curve:
     rows = np.arange(len(actual.outcomes))
     costs = [expected.cost_usd[rows, choose(expected, setting)].mean() for setting in settings]
     points = [
-        Point(float(1 / setting) if setting else float("inf"), float(share), float(cost))
+        Point(Worth(float(1 / setting) if setting else float("inf")), float(share), float(cost))
         for setting, share, cost in zip(settings, shares, costs, strict=True)
     ]
     return Curve(points=tuple(points), jobs=len(rows))
@@ -77,7 +78,7 @@ def delivered(curve: Curve, ids: Sequence[str], expected: Expected, actual: Actu
     draws = [share_of(uuid5(NAMESPACE_OID, each), DRAW) for each in ids]
     told = []
     for target in TARGETS:
-        worths = np.array([curve.worth_usd(target, draw=draw) for draw in draws])
+        worths = np.array([curve.worth(target, draw=draw).usd for draw in draws])
         settings = {worth: _setting(worth) for worth in np.unique(worths).tolist()}
         choice = np.zeros(len(ids), np.intp)
         for worth, setting in settings.items():
