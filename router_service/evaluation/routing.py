@@ -197,7 +197,7 @@ def _told(value: float) -> float | None:
 
 def _interval(values: Sequence[float]) -> list[float | None]:
     """The middle 95 % of resampled values; None for an end at which the quality is never reached."""
-    ordered = np.sort(np.nan_to_num(values, nan=-np.inf))
+    ordered = np.sort(np.where(np.isnan(values), -np.inf, values))
     return [_told(float(ordered[int(part * (len(ordered) - 1))])) for part in (0.025, 0.975)]
 
 

@@ -15,7 +15,7 @@ from router_service.errors import InvalidRequestError
 from router_service.evaluation import robustness, routing
 from router_service.evaluation.benchmark_files import question_text, read_any, read_folder, read_prices
 from router_service.evaluation.frontier_plot import svg
-from router_service.evaluation.routing import Expected
+from router_service.evaluation.routing import Actual, Expected
 from tests.unit.prediction.conftest import MODELS, world
 
 if TYPE_CHECKING:
@@ -140,6 +140,18 @@ def test_a_close_model_does_not_take_over_a_question() -> None:
     )
     assert routing.choose(expected, 0.0).tolist() == [0, 1]
     assert routing.choose(expected, float("inf")).tolist() == [0, 0]
+
+
+def test_an_interval_that_reaches_beyond_what_is_ever_reached_has_no_end_there() -> None:
+    expected = Expected(
+        p=np.tile([0.9, 0.1], (50, 1)),
+        cost_usd=np.tile([0.001, 0.01], (50, 1)),
+        usual_p=np.array([0.9, 0.1]),
+        usual_cost_usd=np.array([0.001, 0.01]),
+    )
+    right = np.random.default_rng(0).random((50, 2)) < [0.5, 0.55]
+    report = routing.measure(expected, Actual(outcomes=right.astype(float), cost_usd=expected.cost_usd), ["a", "b"])
+    assert report["intervals"]["more_saved_100%"][0] is None
 
 
 def test_a_dearer_model_is_left_as_lambda_grows() -> None:
