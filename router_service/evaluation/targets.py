@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 TARGETS = (0.90, 0.95, 0.98, 1.0)
-OUTCOMES_SHARE = (
-    0.25  # of what the curve goes by; the rest is predicted quality, see docs/decisions/0015-learned-quality.md
-)
+OUTCOMES_SHARE = 0.25  # of the curve; the rest is predicted quality: docs/benchmarks.md, "Routing quality"
 
 
 def calibrate(expected: Expected, actual: Actual) -> Curve:
