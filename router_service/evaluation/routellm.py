@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,14 +80,18 @@ def _prompts(path: Path) -> frozenset[str]:
 
 
 def measure(examples: Examples, *, labels: int, seed: int = 0, also: Sequence[Examples] = ()) -> dict[str, Any]:
-    """Train on `labels` prompts drawn by `seed`, and on `also`; route all others, by text only and with the subject given."""
+    """Train on `labels` prompts drawn by `seed`, and on `also`; route all others, by text only and with the subject given.
+
+    Domains of `also` do not count: by whatever names, they are not the subjects that are told apart here.
+    """
     if not 0 < labels < len(examples.texts):
         raise InvalidRequestError(
             f"--labels {labels}: there are {len(examples.texts)} prompts; some must be left to test on"
         )
     order = np.random.default_rng(seed).permutation(len(examples.texts))
     learned, rest = examples.rows(np.sort(order[:labels])), examples.rows(np.sort(order[labels:]))
-    predictor = training.train([learned, *also])
+    others = [replace(each, domains=(None,) * len(each.texts)) for each in also]
+    predictor = training.train([learned, *others])
     strong = int(np.argmax(learned.outcomes.mean(axis=0)))
     report = {
         "strong": examples.models[strong],

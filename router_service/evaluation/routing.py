@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 SETTINGS = 160  # lambdas, beside 0 and infinity
 SHARES = (0.95, 0.98, 1.0)
-TARGETS = (0.90, 0.95, 0.98, 1.0)
 FOLDS = 5
 MARGIN = 0.01  # of p(correct); see docs/decisions/0015-learned-quality.md
 MARGIN_COST = 0.1  # of what the usual model costs: predicted costs are no more certain than that
@@ -198,7 +197,7 @@ def _told(value: float) -> float | None:
 
 def _interval(values: Sequence[float]) -> list[float | None]:
     """The middle 95 % of resampled values; None for an end at which the quality is never reached."""
-    ordered = np.sort(np.nan_to_num(values, nan=-np.inf))
+    ordered = np.sort(np.where(np.isnan(values), -np.inf, values))
     return [_told(float(ordered[int(part * (len(ordered) - 1))])) for part in (0.025, 0.975)]
 
 
@@ -229,38 +228,6 @@ def by_group(benchmark: Benchmark) -> dict[str, NDArray[np.intp]]:
     """The questions of each category; those without one are in none."""
     domains = np.array([domain or "" for domain in benchmark.examples.domains])
     return {str(name): np.flatnonzero(domains == name) for name in np.unique(domains) if name}
-
-
-def target_settings(expected: Expected, actual: Actual) -> dict[float, float]:
-    """For each target, the largest lambda at which the quality is at least that part of the strongest single model's.
-
-    Expected must be of questions that were not trained with. Lambda 0 where no setting reaches a target.
-    """
-    strongest = max(quality for _, quality in actual.singles)
-    rows = np.arange(len(actual.outcomes))
-    reached = {}
-    for setting in lambdas(expected):
-        reached[float(setting)] = actual.outcomes[rows, choose(expected, setting)].mean() / strongest
-    return {
-        target: max((setting for setting, part in reached.items() if part >= target), default=0.0) for target in TARGETS
-    }
-
-
-def delivered(settings: Mapping[float, float], expected: Expected, actual: Actual) -> list[dict[str, float]]:
-    """What calibrated settings gave on other questions: quality over the strongest's, and what was saved."""
-    cost, quality = max(actual.singles, key=lambda single: (single[1], -single[0]))
-    rows, told = np.arange(len(actual.outcomes)), []
-    for target, setting in settings.items():
-        choice = choose(expected, setting)
-        told.append(
-            {
-                "target": target,
-                "lambda": setting,
-                "delivered": float(actual.outcomes[rows, choice].mean() / quality),
-                "saved": float(1 - actual.cost_usd[rows, choice].mean() / cost),
-            }
-        )
-    return told
 
 
 def pool(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from router_service.errors import InvalidRequestError
-from router_service.evaluation import routing
+from router_service.evaluation import routing, targets
 from router_service.evaluation.benchmark_files import Benchmark, read_folder, read_prices
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from router_service.evaluation.routing import Actual, Expected
+    from router_service.routing.calibration import Curve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +58,16 @@ def run(inputs: Inputs, test_folder: Path, *, category_given: bool) -> tuple[dic
         )
     seen = expected.rows(rows)
     report |= routing.measure(seen, actual, list(inputs.prices))
-    report["targets"] = routing.delivered(_calibrate(inputs), seen, actual)
+    ids = [test.ids[row] for row in rows]
+    report["targets"] = targets.delivered(_calibrate(inputs), ids, seen, actual)
     return report, expected, test.ids
 
 
-def _calibrate(inputs: Inputs) -> dict[float, float]:
-    """Lambda for each quality target, from training questions that were left out in turn."""
+def _calibrate(inputs: Inputs) -> Curve:
+    """What quality each setting brings, from training questions that were left out in turn."""
     target = inputs.target
     expected = routing.left_out(target, inputs.prices, routing.folds(len(target.ids)), others=inputs.others)
-    return routing.target_settings(*_with_outcomes(expected, target, inputs))
+    return targets.calibrate(*_with_outcomes(expected, target, inputs))
 
 
 def _with_outcomes(expected: Expected, benchmark: Benchmark, inputs: Inputs) -> tuple[Expected, Actual]:

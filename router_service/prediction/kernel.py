@@ -50,6 +50,11 @@ class View:
         z = np.clip((form - self.form_mean) / self.form_scale, -WORDS_SPREAD_LIMIT, WORDS_SPREAD_LIMIT)
         return np.hstack([*parts, z / np.sqrt(form.shape[1])]).astype(np.float32)
 
+    def stems(self, scaled: Singles) -> Singles:
+        """Of scaled rows the part that is the question without its options."""
+        half = len(self.centre) // 2
+        return scaled[:, half : 2 * half]
+
     def similarity(self, scaled: Singles) -> Singles:
         """[rows, landmarks], in (0, 1]."""
         squares = (scaled * scaled).sum(axis=1)[:, None] + (self.landmarks * self.landmarks).sum(axis=1)

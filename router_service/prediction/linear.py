@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+NEWTON_STEPS = 8
+LEAST_P = 1e-3
+
 
 def ridge(x: Floats, y: Floats, penalty: float) -> Floats:
     """Weights [x's columns, y's columns] that minimise |xw - y|^2 + penalty |w|^2."""
@@ -32,6 +35,35 @@ def ridge_left_out(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats
     weights = inverse @ (x.T @ y)
     leverage = np.einsum("ij,jk,ik->i", x, inverse, x, optimize=True)
     return weights, y - (y - x @ weights) / np.maximum(1 - leverage, 1e-6)[:, None]
+
+
+def logistic(x: Floats, y: Floats, offset: Floats, penalty: float) -> Floats:
+    """Weights [x's columns, y's columns] that make sigmoid(offset + xw) most likely, less penalty / 2 |w|^2; y in [0, 1].
+
+    Newton's method from 0, NEWTON_STEPS of it: the penalty keeps it well within where that converges.
+    """
+    weights = np.zeros((x.shape[1], y.shape[1]))
+    for column in range(y.shape[1]):
+        own = weights[:, column]
+        for _ in range(NEWTON_STEPS):
+            p = sigmoid(offset[column] + x @ own)
+            curvature = (x * (p * (1 - p))[:, None]).T @ x
+            curvature[np.diag_indices_from(curvature)] += penalty
+            own += np.linalg.solve(curvature, x.T @ (y[:, column] - p) - penalty * own)
+    return weights
+
+
+def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
+    """1 / (1 + exp(-logits)), without overflow; of the type it is given."""
+    half: NDArray[Any] = 0.5 * (1 + np.tanh(0.5 * logits))
+    return half
+
+
+def logit(p: Floats) -> Floats:
+    """The inverse of `sigmoid`, for p kept off 0 and 1."""
+    bounded = np.clip(p, LEAST_P, 1 - LEAST_P)
+    logits: Floats = np.log(bounded / (1 - bounded))
+    return logits
 
 
 def fill(y: Floats, weights: Floats | None = None) -> Floats:

@@ -19,9 +19,10 @@ import numpy as np
 
 from router_service.errors import SettingsError
 from router_service.prediction import features
+from router_service.prediction.elsewhere import Elsewhere
 from router_service.prediction.embedding import Embedding, shipped
 from router_service.prediction.kernel import View
-from router_service.prediction.linear import one_hot, softmax
+from router_service.prediction.linear import one_hot, sigmoid, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,8 +61,8 @@ class Prediction:
 class Heads:
     """What is read off the two views: `base`, plus domain probabilities @ `by_domain`, plus similarity @ `by_landmark`.
 
-    Columns: each model's p(correct), each model's tokens, the difficulty. `domain_base` and `domain_by_landmark` are the scores
-    that a softmax makes domain probabilities of.
+    Columns: each model's p(correct), or its logit for models in `Predictor.by_logit`; each model's tokens; the difficulty.
+    `domain_base` and `domain_by_landmark` are the scores that a softmax makes domain probabilities of.
     """
 
     domain_base: Singles
@@ -85,6 +86,8 @@ class Predictor:
     far: float
     near: float
     about: Mapping[str, Any]
+    by_logit: tuple[str, ...] = ()
+    elsewhere: Elsewhere | None = None
     embedding: Embedding = field(default_factory=shipped, repr=False, compare=False)
 
     @property
@@ -98,7 +101,14 @@ class Predictor:
     @property
     def usual_p(self) -> Singles:
         """[models]: each model's share of right answers over the questions it was trained with."""
-        return self.heads.base[: len(self.models)]
+        return self._p(self.heads.base)
+
+    def _p(self, values: Singles) -> Singles:
+        """Of values in the columns of the heads, the p(correct) of all models."""
+        means = values[..., : len(self.models)]
+        if not self.by_logit:
+            return means
+        return np.where(np.isin(self.models, self.by_logit), sigmoid(means), means)
 
     @property
     def usual_tokens(self) -> Singles:
@@ -127,18 +137,21 @@ class Predictor:
 
     def _block(self, texts: Sequence[str], given: Sequence[str | None] | None) -> tuple[Singles, ...]:
         words, form = features.read(texts, self.embedding)
-        similarity = self.view.similarity(self.view.scale(words, form, stem_weight=features.STEM_WEIGHT))
+        scaled = self.view.scale(words, form, stem_weight=features.STEM_WEIGHT)
+        similarity = self.view.similarity(scaled)
         domain = softmax(self.heads.domain_base + similarity @ self.heads.domain_by_landmark).astype(np.float32)
         if given is not None:
             told = one_hot(given, self.domains)
             domain = np.where(told.any(axis=1, keepdims=True), told, domain).astype(np.float32)
         familiarity = np.clip((nearness(similarity) - self.far) / max(self.near - self.far, 1e-6), 0, 1)
         moved = domain @ self.heads.by_domain + similarity @ self.heads.by_landmark
+        if self.elsewhere is not None:
+            moved += self.elsewhere.values(self.view.stems(scaled))
         values = self.heads.base + familiarity[:, None] * moved
         count = len(self.models)
         tokens_least = TOKENS_LEAST * self.usual_tokens
         parts: tuple[NDArray[Any], ...] = (
-            np.round(np.clip(values[:, :count], P_LEAST, 1 - P_LEAST), P_DIGITS),
+            np.round(np.clip(self._p(values), P_LEAST, 1 - P_LEAST), P_DIGITS),
             np.maximum(values[:, count : 2 * count], tokens_least).round(1),
             domain.round(P_DIGITS),
             values[:, -1].round(P_DIGITS),
@@ -184,11 +197,13 @@ class Predictor:
             far=names["far"],
             near=names["near"],
             about=names["about"],
+            by_logit=tuple(names.get("by_logit", ())),
+            elsewhere=Elsewhere(**{name: singles[name] for name in ELSEWHERE}) if ELSEWHERE[0] in singles else None,
             embedding=embedding,
         )
 
     def _names(self) -> dict[str, Any]:
-        return {
+        names = {
             "format": FORMAT,
             "models": list(self.models),
             "domains": list(self.domains),
@@ -196,15 +211,18 @@ class Predictor:
             "near": self.near,
             "about": dict(self.about),
         }
+        return names | ({"by_logit": list(self.by_logit)} if self.by_logit else {})
 
     def _arrays(self) -> dict[str, Singles]:
         view = {name: getattr(self.view, name) for name in VIEW}
-        return view | {name: getattr(self.heads, name) for name in HEADS}
+        elsewhere = {name: getattr(self.elsewhere, name) for name in ELSEWHERE} if self.elsewhere else {}
+        return view | {name: getattr(self.heads, name) for name in HEADS} | elsewhere
 
 
 VIEW = ("centre", "form_mean", "form_scale", "landmarks")
 HEADS = ("domain_base", "domain_by_landmark", "base", "by_domain", "by_landmark")
-HALF = frozenset({"landmarks"})  # trained with what half precision keeps of them
+ELSEWHERE = ("stems", "by_stem")
+HALF = frozenset({"landmarks", "stems"})  # trained with what half precision keeps of them
 
 
 GENERAL = Path(__file__).with_name("general.npz")

@@ -6,6 +6,8 @@
 4. Few factors: the directions in which outcomes of all models vary together (the first is difficulty) are predicted from the
    text, each with the penalty that suits it; then each model's outcome from domains and factors. Predictions that train
    the second stage are made without the row itself. A free classifier for each model would choose by its own noise.
+   Of a pair of models only the gain of the one over the other matters, largest for questions neither easy nor hopeless: its
+   second stage is logistic. For pools of 11 and 19 models that made no difference.
 5. A fraction of what is left is taken over by the landmarks directly.
 """
 
@@ -17,11 +19,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_service.errors import InvalidRequestError
-from router_service.prediction import features
+from router_service.prediction import elsewhere, features
 from router_service.prediction.embedding import shipped
 from router_service.prediction.examples import Examples, join, with_bare_copies
 from router_service.prediction.kernel import View
-from router_service.prediction.linear import column_means, fill, one_hot, ridge, ridge_left_out, softmax
+from router_service.prediction.linear import (
+    column_means,
+    fill,
+    logistic,
+    logit,
+    one_hot,
+    ridge,
+    ridge_left_out,
+    sigmoid,
+    softmax,
+)
 from router_service.prediction.predictor import Heads, Predictor, nearness
 
 if TYPE_CHECKING:
@@ -32,6 +44,7 @@ if TYPE_CHECKING:
     from router_service.prediction.embedding import Embedding
 
     Floats = NDArray[np.float64]
+    Singles = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +60,7 @@ class Recipe:
     factor_penalties: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
     factor_scale: float = 0.5
     stage_penalty: float = 60.0
+    logit_penalty: float = 15.0  # of the second stage where it predicts logits
     rest_penalty: float = 10.0
     rest_share: float = 0.3
     tokens_penalty: float = 3.0
@@ -56,14 +70,16 @@ class Recipe:
 
 
 LEAST_EXAMPLES = 20
+PAIR = 2  # models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Views:
-    """Of all examples: Nystroem features, guessed domains (without the row itself)."""
+    """Of all examples: Nystroem features, guessed domains (without the row itself), for a pair what other models teach."""
 
     landmarks: Floats
     domain: Floats
+    taught: Floats
 
 
 def train(
@@ -86,12 +102,16 @@ def train(
         raise InvalidRequestError(f"{len(texts)} labelled texts; at least {LEAST_EXAMPLES} are needed to train")
     words, form = features.read(texts, embedding)
     view = _half(View.fit(words, form, count=recipe.landmarks, stem_weight=features.STEM_WEIGHT, seed=recipe.seed))
-    similarity = view.similarity(view.scale(words, form, stem_weight=features.STEM_WEIGHT))
+    scaled = view.scale(words, form, stem_weight=features.STEM_WEIGHT)
+    similarity = view.similarity(scaled)
     whitening = view.whitening()
     seen = similarity.astype(np.float64) @ whitening
     given = [domain for part in parts for domain in part.domains]
     domains, scores, guessed = _domains(seen, given, recipe)
-    heads, fit = _heads(parts, _Views(landmarks=seen, domain=guessed), recipe, general=general)
+    stems = view.stems(scaled).astype(np.float16).astype(np.float32)  # as the file keeps them
+    lessons = _lessons([] if general else parts, stems)
+    views = _Views(landmarks=seen, domain=guessed, taught=elsewhere.similarity(stems, lessons[0]) @ lessons[1])
+    heads, fit = _heads(parts, views, recipe, general=general)
     scores_left_out = {"domain_accuracy": _accuracy(domains, given, guessed), "difficulty_correlation": fit}
     far, near = np.quantile(_nearness_to_others(similarity), [recipe.far_quantile, recipe.near_quantile])
     return Predictor(
@@ -108,8 +128,33 @@ def train(
         far=round(float(far), 6),
         near=round(float(near), 6),
         about={**(about or {}), "left_out": scores_left_out},
+        by_logit=() if general else tuple(model for part in parts if _is_pair(part) for model in part.models),
+        elsewhere=elsewhere.Elsewhere(stems=lessons[0], by_stem=(lessons[1] @ heads[3]).astype(np.float32))
+        if len(lessons[0])
+        else None,
         embedding=embedding,
     )
+
+
+def _lessons(parts: Sequence[Examples], stems: Singles) -> tuple[Singles, Floats]:
+    """(stems of questions, weights [questions, factors]) that pairs among the parts learn from: of all parts that are no pair.
+
+    Without a pair there are none: the factors of a pool are its own.
+    """
+    ends = np.cumsum([0, *(len(part.texts) for part in parts)])
+    teachers = [at for at, part in enumerate(parts) if not _is_pair(part)]
+    rows = [slice(ends[at], ends[at + 1]) for at in teachers if len(teachers) < len(parts)]
+    taught = [elsewhere.teach(stems[each], parts[at].outcomes) for at, each in zip(teachers, rows, strict=False)]
+    weights = np.zeros((sum(map(len, taught)), sum(each.shape[1] for each in taught)))
+    row = column = 0
+    for each in taught:
+        weights[row : row + len(each), column : column + each.shape[1]] = each
+        row, column = row + len(each), column + each.shape[1]
+    return np.vstack([stems[:0], *(stems[each] for each in rows)]), weights
+
+
+def _is_pair(part: Examples) -> bool:
+    return len(part.models) <= PAIR
 
 
 def _half(view: View) -> View:
@@ -156,29 +201,33 @@ def _accuracy(domains: Sequence[str], given: Sequence[str | None], guessed: Floa
 
 def _heads(
     parts: Sequence[Examples], views: _Views, recipe: Recipe, *, general: bool
-) -> tuple[tuple[Floats, Floats, Floats], float]:
-    """(base, by domain, by feature) with the columns of Heads: quality of all models, tokens of all models, difficulty.
+) -> tuple[tuple[Floats, Floats, Floats, Floats], float]:
+    """(base, by domain, by feature, by factor taught), columns as in Heads: quality and tokens of all models, difficulty.
 
     Beside them, how the difficulty correlates with what is predicted of each text without itself.
     """
     ends = np.cumsum([len(part.texts) for part in parts])
     rows = [slice(end - len(part.texts), end) for part, end in zip(parts, ends, strict=True)]
-    own = [_Views(landmarks=views.landmarks[each], domain=views.domain[each]) for each in rows]
+    own = [
+        _Views(landmarks=views.landmarks[each], domain=views.domain[each], taught=views.taught[each]) for each in rows
+    ]
     hardness = [_hardness(part.outcomes) for part in parts]
     quality, tokens = [], []
     if not general:
         factors = [_factors(part.outcomes, each, recipe) for part, each in zip(parts, own, strict=True)]
         nothing = np.empty((views.landmarks.shape[1], 0))
         for at, part in enumerate(parts):
-            elsewhere = np.hstack([nothing, *(weights for place, (weights, _) in enumerate(factors) if place != at)])
-            quality.append(_quality(part.outcomes, own[at], factors[at], elsewhere, recipe))
+            others = np.hstack([nothing, *(weights for place, (weights, _) in enumerate(factors) if place != at)])
+            head = _pair if _is_pair(part) else _quality
+            quality.append(head(part.outcomes, own[at], factors[at], others, recipe))
             tokens.append(_tokens(part.tokens_out, own[at], recipe))
     hard = np.concatenate(hardness)
     left_out = ridge_left_out(np.hstack([views.domain, views.landmarks]), hard[:, None], recipe.tokens_penalty)[1]
     columns = [*quality, *tokens, (np.zeros(1), *_two_stages(hard[:, None], views, recipe))]
-    base, by_domain, by_feature = zip(*columns, strict=True)
+    taught = [each[3] if len(each) > 3 else np.zeros((views.taught.shape[1], each[1].shape[1])) for each in columns]
+    base, by_domain, by_feature = zip(*(each[:3] for each in columns), strict=True)
     fit = round(float(np.corrcoef(left_out[:, 0], hard)[0, 1]), 4) if hard.std() else 0.0
-    return (np.concatenate(base), np.hstack(by_domain), np.hstack(by_feature)), fit
+    return (np.concatenate(base), np.hstack(by_domain), np.hstack(by_feature), np.hstack(taught)), fit
 
 
 def _factors(outcomes: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, Floats]:
@@ -192,17 +241,31 @@ def _factors(outcomes: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, F
 
 
 def _quality(
-    outcomes: Floats, views: _Views, factors: tuple[Floats, Floats], elsewhere: Floats, recipe: Recipe
+    outcomes: Floats, views: _Views, factors: tuple[Floats, Floats], others: Floats, recipe: Recipe
 ) -> tuple[Floats, Floats, Floats]:
-    """Heads of a part's models from domains, the part's own factors, and those that other parts taught (weights `elsewhere`)."""
+    """Heads of a part's models from domains, the part's own factors, and those that other parts taught (weights `others`)."""
     base = column_means(outcomes)
     moved = fill(outcomes) - base
-    weights, left_out = np.hstack([factors[0], elsewhere]), np.hstack([factors[1], views.landmarks @ elsewhere])
+    weights, left_out = np.hstack([factors[0], others]), np.hstack([factors[1], views.landmarks @ others])
     stage = np.hstack([views.domain, left_out])
     solved = ridge(stage, moved, recipe.stage_penalty)
     by_domain, by_factor = solved[: views.domain.shape[1]], solved[views.domain.shape[1] :]
     rest = ridge(views.landmarks, moved - stage @ solved, recipe.rest_penalty)
     return base, by_domain, weights @ by_factor + recipe.rest_share * rest
+
+
+def _pair(
+    outcomes: Floats, views: _Views, factors: tuple[Floats, Floats], others: Floats, recipe: Recipe
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """As `_quality`, in logits, and beside the factors by what other models did on nearly the same questions."""
+    base, filled = logit(column_means(outcomes)), fill(outcomes)
+    weights, left_out = np.hstack([factors[0], others]), np.hstack([factors[1], views.landmarks @ others])
+    stage = np.hstack([views.domain, left_out, views.taught])
+    solved = logistic(stage, filled, base, recipe.logit_penalty)
+    by_domain, by_factor, by_taught = np.split(solved, np.cumsum([views.domain.shape[1], left_out.shape[1]]))
+    p = sigmoid(base + stage @ solved)
+    rest = ridge(views.landmarks, filled - p, recipe.rest_penalty) / (p * (1 - p)).mean(axis=0)
+    return base, by_domain, weights @ by_factor + recipe.rest_share * rest, by_taught
 
 
 def _best_penalties(x: Floats, y: Floats, penalties: Sequence[float]) -> tuple[Floats, Floats]:

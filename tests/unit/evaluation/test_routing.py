@@ -142,6 +142,18 @@ def test_a_close_model_does_not_take_over_a_question() -> None:
     assert routing.choose(expected, float("inf")).tolist() == [0, 0]
 
 
+def test_an_interval_that_reaches_beyond_what_is_ever_reached_has_no_end_there() -> None:
+    expected = Expected(
+        p=np.tile([0.9, 0.1], (50, 1)),
+        cost_usd=np.tile([0.001, 0.01], (50, 1)),
+        usual_p=np.array([0.9, 0.1]),
+        usual_cost_usd=np.array([0.001, 0.01]),
+    )
+    right = np.random.default_rng(0).random((50, 2)) < [0.5, 0.55]
+    report = routing.measure(expected, Actual(outcomes=right.astype(float), cost_usd=expected.cost_usd), ["a", "b"])
+    assert report["intervals"]["more_saved_100%"][0] is None
+
+
 def test_a_dearer_model_is_left_as_lambda_grows() -> None:
     random = np.random.default_rng(0)
     expected = Expected(
@@ -154,22 +166,6 @@ def test_a_dearer_model_is_left_as_lambda_grows() -> None:
     spent = [expected.cost_usd[rows, routing.choose(expected, each)].mean() for each in routing.lambdas(expected)]
     assert spent[0] > 3 * spent[-1]
     assert spent[-1] == min(spent)
-
-
-def test_a_target_is_met_by_the_largest_lambda_that_reaches_it() -> None:
-    outcomes = np.tile([1.0, 0.0], (100, 1))
-    expected = Expected(
-        p=np.tile([0.9, 0.1], (100, 1)),
-        cost_usd=np.tile([0.01, 0.001], (100, 1)),
-        usual_p=np.array([0.9, 0.1]),
-        usual_cost_usd=np.array([0.01, 0.001]),
-    )
-    actual = Actual(outcomes=outcomes, cost_usd=expected.cost_usd)
-    settings = routing.target_settings(expected, actual)
-    assert settings[1.0] == settings[0.9] > 0
-    told = routing.delivered(settings, expected, actual)
-    assert [each["delivered"] for each in told] == [1.0] * 4
-    assert routing.choose(expected, settings[1.0] * 1.5).tolist() == [1] * 100
 
 
 def test_options_are_part_of_the_text_and_answers_are_not() -> None:
