@@ -14,6 +14,7 @@ import numpy as np
 from router_service.errors import InvalidRequestError
 from router_service.evaluation import frontier
 from router_service.prediction import training
+from router_service.routing.strategies import MARGIN, MARGIN_COST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 SETTINGS = 160  # lambdas, beside 0 and infinity
 SHARES = (0.95, 0.98, 1.0)
 FOLDS = 5
-MARGIN = 0.01  # of p(correct); see docs/decisions/0015-learned-quality.md
-MARGIN_COST = 0.1  # of what the usual model costs: predicted costs are no more certain than that
 HIDDEN_REASONING = "o1-"  # such a model's recorded output leaves its reasoning out: no cost can be told
 
 

@@ -12,10 +12,9 @@ A narrower cell is shrunk towards the next wider one: a model over all domains, 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from router_service.prediction.cold_start import SLOPE
+from router_service.prediction.cold_start import LEAST, MOST, declared
 from router_service.routing.insight import Estimate
 from router_service.signals.predicted import predicted
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 STRENGTH = 25.0  # verdicts that the wider cell is worth
 STEP = 0.02  # the least change of a shift that is acted on: choices do not flap with every verdict
-LEAST, MOST = 0.002, 0.998
 UNKNOWN_QUALITY = 0.5
 EVERYBODY = ""
 
@@ -69,8 +67,8 @@ def estimates_of(
             continue
         level = None
         if shift is not None:
-            declared = model.expected_quality(task, domain)
-            level = _moved(UNKNOWN_QUALITY if declared is None else declared, shift)
+            stated = model.expected_quality(task, domain)
+            level = _moved(UNKNOWN_QUALITY if stated is None else stated, shift)
             prior = UNKNOWN_QUALITY if prior is None else prior
         found[model.id] = Estimate(
             quality=None if prior is None else _moved(prior, shift or 0.0),
@@ -85,11 +83,8 @@ def prior_of(model: Model, told: Predicted | None, *, task: str | None, domain: 
     trained = _named(told["p_correct"], model) if told else None
     if trained is not None:
         return trained
-    declared = model.expected_quality(task, domain)
-    if declared is None or told is None:
-        return declared
-    bounded = min(MOST, max(LEAST, declared))
-    return 1 / (1 + math.exp(SLOPE * told["hardness"] - math.log(bounded / (1 - bounded))))
+    quality = model.expected_quality(task, domain)
+    return quality if quality is None or told is None else declared(quality, told["hardness"])
 
 
 def shifts_of(counts: Mapping[Cell, Count], before: Mapping[Cell, float]) -> dict[Cell, float]:

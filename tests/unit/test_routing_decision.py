@@ -19,6 +19,7 @@ from router_service.routing.decision import Decision, Outlook, route
 from router_service.routing.insight import NOTHING
 from router_service.routing.question import Question
 from tests.support.catalogs import catalog_of, entry
+from tests.support.counters import counters_of
 
 NAMES = ("a", "b", "c", "d")
 PLACES = ("eu", "us")
@@ -89,19 +90,7 @@ jobs = st.builds(
     ),
     left_s=st.none() | st.floats(0, 1000),
 )
-counters = st.dictionaries(
-    st.sampled_from(NAMES),
-    st.builds(
-        Counters,
-        in_flight=st.integers(0, 5),
-        wait_s=st.floats(0, 1000),
-        paused_s=st.floats(0, 10),
-        room=st.integers(0, 5),
-        broken_s=st.just(0.0) | st.floats(0, 10),
-        latency_s=st.none() | st.floats(0, 100),
-        is_failing=st.booleans(),
-    ),
-)
+counters = counters_of(NAMES)
 
 
 TIGHTER: list[dict[str, Any]] = [

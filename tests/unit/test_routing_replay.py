@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from router_service.catalog.policies import Exploration, RoutingPolicy, Strategy
 from router_service.jobs.preferences import NONE, Preferences, Safety, Sort
 from router_service.jobs.spec import AUTO, Fallback, JobSpec, RoutableJob
-from router_service.routing.counters import Counters
 from router_service.routing.decision import route
 from router_service.routing.insight import Estimate, Insight, Worth
 from router_service.routing.replay import Recorded, differences, inputs_of, job_of
 from router_service.routing.snapshot import Snapshot
 from router_service.signals.signals import Signals
 from tests.support.catalogs import catalog_of, entry
+from tests.support.counters import counters_of
 
 NAMES = ("a", "b", "c")
 names = st.lists(st.sampled_from(NAMES), max_size=2, unique=True).map(tuple)
@@ -74,20 +74,7 @@ insights = st.builds(
     ),
     worth=st.none() | st.builds(Worth, st.floats(0, 1), st.none() | st.sampled_from(NAMES), st.floats(0, 1)),
 )
-live = st.dictionaries(
-    st.sampled_from(NAMES),
-    st.builds(
-        Counters,
-        in_flight=st.integers(0, 5),
-        wait_s=st.floats(0, 1000),
-        paused_s=st.floats(0, 10),
-        room=st.integers(0, 5),
-        broken_s=st.just(0.0) | st.floats(0, 10),
-        latency_s=st.none() | st.floats(0, 100),
-        is_failing=st.booleans(),
-        used_tpm=st.none() | st.floats(0, 1e6),
-    ),
-)
+live = counters_of(NAMES)
 policies = st.builds(
     RoutingPolicy,
     strategy=st.sampled_from(Strategy),

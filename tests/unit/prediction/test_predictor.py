@@ -10,7 +10,7 @@ import pytest
 
 from router_service.errors import InvalidRequestError, SettingsError
 from router_service.prediction import Predictor, general
-from router_service.prediction.cold_start import declared, p_correct
+from router_service.prediction.cold_start import declared
 from router_service.prediction.training import Recipe, train
 from tests.unit.prediction.conftest import EASY, HARD, world
 
@@ -152,12 +152,10 @@ def test_too_few_labels_are_refused(embedding: Embedding) -> None:
 
 def test_an_unknown_model_is_as_good_as_declared_and_worse_on_hard_questions(predictor: Predictor) -> None:
     said = predictor.predict([LAW, LAW.replace(EASY, HARD)])
-    p = declared(said, 0.8)
-    assert p[0] > p[1]
-    assert p_correct(said, "unheard of", quality=0.8).tolist() == p.tolist()
-    assert p_correct(said, "lawyer", quality=0.8).tolist() == said.p_correct[:, 0].tolist()
-    assert declared(said, 1.0).max() < 1
-    assert (declared(said, None) == declared(said, 0.5)).all()
+    usual, hard = said.difficulty
+    assert declared(0.8, usual) > declared(0.8, hard)
+    assert declared(0.8, 0.0) == pytest.approx(0.8)
+    assert declared(1.0, usual) < 1
 
 
 def test_the_shipped_predictor_tells_domains_and_difficulty() -> None:
