@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router_service.cli import output
-from router_service.cli.exits import UsageProblemError
+from router_service.cli.exits import UsageProblemError, check_folder
 from router_service.cli.session import JsonFlag
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ def routing(  # noqa: PLR0917 a command has as many options as it has
         raise UsageProblemError(f"--leave-one-out {leave_one_out}: only `category` can be left out")
     if (test is None) == (leave_one_out is None):
         raise UsageProblemError("give either --test FOLDER or --leave-one-out category")
+    check_folder(choices, option="--choices")
+    check_folder(plot, option="--plot")
     inputs = routing_report.read(train, prices, pool=pool, only=_names(models), without=_names(without))
     if test is None:
         report = routing_report.leave_out(inputs)

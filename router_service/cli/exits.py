@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
 from router_service import errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -32,6 +36,14 @@ class OperationFailedError(errors.WaybillError):
 
 class UsageProblemError(errors.WaybillError):
     """An argument that the options' types cannot check is wrong."""
+
+
+def check_folder(path: Path | None, *, option: str) -> None:
+    """Raises UsageProblemError, before long work begins, where a file cannot be written for want of its folder."""
+    if path is not None and not path.parent.is_dir():
+        raise UsageProblemError(
+            f"{option} {path}: there is no folder {path.parent}; make it first, or name another file"
+        )
 
 
 def exit_code(error: errors.WaybillError) -> ExitCode:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from router_service.cli import output
-from router_service.cli.exits import UsageProblemError
+from router_service.cli.exits import UsageProblemError, check_folder
 from router_service.cli.session import JsonFlag
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def command(
     from router_service.prediction import training  # noqa: PLC0415 as above
     from router_service.prediction.examples import renamed  # noqa: PLC0415 as above
 
+    check_folder(out, option="--out")
     parts = [renamed(read_any(path), _pairs("--rename", rename or [])) for path in data]
     about: dict[str, Any] = {"sources": [_source(part) for part in parts], **_pairs("--note", note or [])}
     recipe = training.Recipe(landmarks=landmarks)

@@ -176,6 +176,10 @@ def _cell(text: str | None) -> float:
 
 
 def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    if not path.is_file():
+        raise InvalidRequestError(
+            f"{path}: there is no such file; name a folder that holds {QUESTIONS}, or a JSON Lines file"
+        )
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
