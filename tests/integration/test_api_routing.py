@@ -124,4 +124,5 @@ async def test_a_line_with_residency_goes_where_it_may(
         assert batch["errors"] is None
         assert [row["residency"] for row in await sql.rows("SELECT residency FROM jobs ORDER BY line")] == ["eu", None]
         refused = await make_batch(api, jsonl(request_line(1, model="there", router={"residency": "eu"})))
-        assert refused["errors"]["data"][0]["code"] == "no_compliant_model"
+        assert refused["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+        assert await sql.value("SELECT error_code FROM jobs WHERE state = 'failed'") == "no_compliant_model"
