@@ -1,4 +1,4 @@
-"""What the doctor says of tokenizers."""
+"""What the doctor says of a catalog and of tokenizers."""
 
 from __future__ import annotations
 
@@ -35,3 +35,12 @@ def test_the_doctor_finds_the_package_of_this_environment(tmp_path: Path) -> Non
     path.write_text(yaml.safe_dump(document(COUNTED)))
     target = Target(data_dir=tmp_path, config=path, api_url=None, database_url="", redis_url="", broker_url="")
     assert {finding.check: finding.level for finding in catalog(target)}["tokenizer"] is Level.OK
+
+
+def test_a_domain_that_nothing_recognizes_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text(yaml.safe_dump(document(entry("alpha", router={"domains": ["foo"]}))))
+    target = Target(data_dir=tmp_path, config=path, api_url=None, database_url="", redis_url="", broker_url="")
+    (warning,) = [finding for finding in catalog(target) if finding.level is not Level.OK]
+    assert warning.level is Level.WARN
+    assert warning.detail.startswith("model alpha: the domain 'foo' is not recognized")
