@@ -112,8 +112,10 @@ def test_patterns_that_match_something_are_taken() -> None:
         ),
         (
             document(entry("a", params={"data_residency": "eu"})),
-            "model_list[0].litellm_params.data_residency: unknown key; it belongs to model_list[].model_info.router"
-             ", such as data_residency: {inference: eu, storage: eu}",
+            (
+                "model_list[0].litellm_params.data_residency: unknown key; it belongs to model_list[].model_info.router"
+                ", such as data_residency: {inference: eu, storage: eu}"
+            ),
         ),
         (
             document(entry("a"), router={"quality_target": 0.9}),
