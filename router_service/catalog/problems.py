@@ -22,7 +22,7 @@ def explain(problem: Mapping[str, Any], *, root: type[BaseModel] = CatalogFile) 
     location = tuple(part for part in problem["loc"] if part != "[key]")
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "(file)"
     if problem["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_right_key(location, root)}"
+        return f"{path}: {unknown_key(location, root)}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     # An acronym such as URL keeps its capitals.
     said = f"{path}: {message if message[:2].isupper() else message[:1].lower() + message[1:]}"
@@ -30,16 +30,18 @@ def explain(problem: Mapping[str, Any], *, root: type[BaseModel] = CatalogFile) 
     return said if example is None else f"{said}, such as {example}"
 
 
-def _right_key(location: Sequence[str | int], root: type[BaseModel]) -> str:
-    """A key of that place that is near, else the place where this very key stands, else what is known there."""
+def unknown_key(location: Sequence[str | int], root: type[BaseModel]) -> str:
+    """What is said of a key: one of that place that is near, else where this very key belongs, else what is known there."""
     word, known = str(location[-1]), _keys_at(location[:-1], root)
     if close_to(word, known, cutoff=VERY_NEAR):
-        return nearest(word, known)
+        return f"unknown key{nearest(word, known)}"
     here = [each for each in _all_keys(root) if each[1] == word]
     if here:
         place, _key, example = min(here, key=lambda each: (each[0].count("."), each[0]))
-        return f"; it belongs to {place or 'the top of the file'}" + (f", such as {word}: {example}" if example else "")
-    return nearest(word, known)
+        return f"unknown key; it belongs to {place or 'the top of the file'}" + (
+            f", such as {word}: {example}" if example else ""
+        )
+    return f"unknown key{nearest(word, known)}"
 
 
 def _all_keys(root: type[BaseModel], path: str = "") -> Iterator[tuple[str, str, str | None]]:
@@ -64,7 +66,8 @@ def _example_at(location: Sequence[str | int], root: type[BaseModel]) -> str | N
     """What the shape gives as an example of the value at a place."""
     section = _section_at(location[:-1], root) if location else None
     field = section.model_fields.get(str(location[-1])) if section is not None else None
-    return str(field.examples[0]) if field is not None and field.examples else None
+    example = field.examples[0] if field is not None and field.examples else None
+    return example if isinstance(example, str) else None
 
 
 def _keys_at(location: Sequence[str | int], root: type[BaseModel]) -> set[str]:
@@ -80,8 +83,12 @@ def _section_at(location: Sequence[str | int], root: type[BaseModel]) -> type[Ba
         if section is None:
             return None
         # A place in a list, or a name of the operator's own, leads to the section that stands there.
-        named = not isinstance(part, int) and get_origin(annotation) is not dict
-        annotation = section.model_fields[str(part)].annotation if named else section
+        if isinstance(part, int) or get_origin(annotation) is dict:
+            annotation = section
+        elif part in section.model_fields:
+            annotation = section.model_fields[part].annotation
+        else:
+            return None
     return next(_sections(annotation), None)
 
 

@@ -77,6 +77,13 @@ def language_problem(word: str) -> str | None:
     return f"{word!r} is no language; {known}"
 
 
+def language_code(tag: str) -> str | None:
+    """The form in which languages are compared, of a language's code alone; None where there is no such language."""
+    lower = tag.lower()
+    code = _languages()[1].get(lower, lower) if len(lower) == 3 else lower
+    return code if language_problem(code) is None else None
+
+
 def is_place(word: str) -> bool:
     """Whether a place begins with a country of ISO 3166-1, or is one that is asked for by another name, such as `eu`."""
     return word.partition("-")[0] in _places()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from router_service.catalog.load import build_catalog, notes
-from router_service.catalog.words import language_problem
+from router_service.catalog.words import language_code, language_problem
 from tests.support.catalogs import document, entry, problems_of
 
 
@@ -138,3 +138,10 @@ def test_a_region_is_said_to_have_no_effect_and_what_has() -> None:
         "model_list[0].litellm_params.region_name has no effect in this version: "
         "model_info.router.data_residency says where a model computes and stores"
     )
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"), [("de", "de"), ("DE", "de"), ("deu", "de"), ("ger", "de"), ("tlh", "tlh"), ("xx", None)]
+)
+def test_a_language_that_a_caller_names_is_compared_in_one_form(tag: str, code: str | None) -> None:
+    assert language_code(tag) == code
