@@ -42,7 +42,7 @@ def check(spec: JobSpec, *, catalog: Catalog, tenant_id: str, path: str) -> None
     job = RoutableJob(id=NOBODY, epoch=0, spec=spec, tenant_id=tenant_id)
     wanted, policy = spec.preferences.policy, catalog.policy_of(job)
     if wanted is not None and policy.name != wanted:
-        near = nearest(wanted[:100], {*catalog.policies, *(each.value for each in Strategy)})
+        near = nearest(wanted[:100], {*catalog.policies, *Strategy})
         raise InvalidRequestError(
             f"router.policy: no policy is named {wanted[:100]!r}{near}",
             param="router.policy",

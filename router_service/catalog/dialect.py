@@ -83,7 +83,7 @@ def _matches(kinds: type[StrEnum]) -> AfterValidator:
 
     def check(pattern: str) -> str:
         if not any(fnmatchcase(each, pattern) for each in kinds):
-            raise ValueError(f"{pattern!r} matches none{nearest(pattern, {each.value for each in kinds})}")
+            raise ValueError(f"{pattern!r} matches none{nearest(pattern, set(kinds))}")
         return pattern
 
     return AfterValidator(check)

@@ -29,8 +29,7 @@ def close_to(word: str, known: Collection[str], *, most: int = 1, cutoff: float 
 
     `cutoff`: how much alike, from 0 to 1 (difflib's ratio).
     """
-    begins = [
-        each for each in sorted(known) if len(word) > 2 and each and (each.startswith(word) or word.startswith(each))
-    ]
-    alike = difflib.get_close_matches(word, sorted(known), n=most, cutoff=cutoff)
+    words = sorted(str(each) for each in known)  # of enumerations the values
+    begins = [each for each in words if len(word) > 2 and each and (each.startswith(word) or word.startswith(each))]
+    alike = difflib.get_close_matches(word, words, n=most, cutoff=cutoff)
     return list(dict.fromkeys([*begins, *alike]))[:most]
