@@ -58,13 +58,16 @@ CREATE TABLE quotes (
 );
 CREATE INDEX quotes_open ON quotes (created_at) WHERE answer IS NULL;
 
--- What a right answer is worth under a policy, so that the mean quality meets a target (router_service.routing.calibration).
+-- What a right answer is worth under a policy, so that the mean quality meets a target (router_service.routing.calibration), on what
+-- a predictor expects ('': none). `catalog`: under which it was measured, '' under several.
 CREATE TABLE calibrations (
-  policy text CONSTRAINT calibrations_pk PRIMARY KEY,
+  policy text NOT NULL,
+  predictor text NOT NULL,
   catalog text NOT NULL,
   jobs integer NOT NULL,
   curve json NOT NULL,
-  made_at timestamptz NOT NULL DEFAULT now()
+  made_at timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT calibrations_pk PRIMARY KEY (policy, predictor)
 );
 
 -- What users, checks and judges said of answers; one verdict of each source for a job.

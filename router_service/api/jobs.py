@@ -24,9 +24,7 @@ from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.jobs.spec import RoutableJob
 from router_service.jobs.states import JobState
-from router_service.routing.calibration import curve_of, prior_cases, worth_of
 from router_service.routing.decision import route
-from router_service.routing.insight import Insight
 from router_service.store import decisions, dispatch, jobs, learned
 from router_service.store.jobs import NewJob
 
@@ -191,8 +189,10 @@ async def _outlook(here: State, row: Any) -> dict[str, Any]:
     policy = catalog.policy_of(job)
     async with here.database.transaction() as session:
         read, _unread = await decisions.load_signals(session, [row.id])
-        worth = worth_of(policy, job, await learned.curves(session), prior=curve_of(prior_cases(catalog)))
-    insight = Insight(signals=read.get(row.id), worth=worth, is_read=row.id in read)
+        known = await learned.knowledge(session, catalog, before={})
+    signals = read.get(row.id)
+    worth = known.worth_of(job, policy, signals)
+    insight = replace(known.insight(job, signals, catalog), worth=worth, is_read=signals is not None)
     decision = route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
     changes = {"changes": [change.as_json() for change in decision.changes]} if decision.changes else {}
     return {"model": decision.model_id, "reason": decision.reason} | decisions.evidence(decision) | changes

@@ -69,6 +69,11 @@ def predicted(signals: Signals | None) -> Predicted | None:
     return cast("Predicted", {key: signals.extra[f"{NAME}.{key}"] for key in Predicted.__annotations__})
 
 
+def predictor_of(signals: Signals | None) -> str:
+    """The hash of the predictor that has read a request; '' where none has."""
+    return signals.versions.get(NAME, "") if signals is not None else ""
+
+
 def _signals(said: Prediction, row: int) -> Mapping[str, JSON]:
     familiarity, hardness = float(said.familiarity[row]), float(said.difficulty[row])
     known: dict[str, JSON] = {

@@ -19,6 +19,10 @@ from workers.insights import Insights
 from workers.router import Router
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from router_service.signals.request import Request
+    from router_service.signals.signals import JSON
     from router_service.store.session import Database
     from tests.conftest import OpenWorkers
     from tests.support.steps import Sql, Steps
@@ -212,3 +216,50 @@ async def test_the_mean_quality_meets_its_target_once_what_quality_costs_was_mea
     rows = await sql.rows("SELECT model_id FROM jobs WHERE id = ANY(%s)", [job.id for job in later])
     share = sum(row["model_id"] == "big" for row in rows) / len(rows)
     assert 0.6 + 0.3 * share == pytest.approx(0.85 * 0.9, abs=0.03)
+
+
+class Foretold:
+    """A predictor that was trained with both models: on every request, so likely is each right."""
+
+    name = "predictor"
+
+    def __init__(self, version: str, p_correct: Mapping[str, float]) -> None:
+        self.version = version
+        self._p_correct = dict(p_correct)
+
+    def extract(self, requests: Sequence[Request], /) -> Sequence[Mapping[str, JSON]]:
+        said: Mapping[str, JSON] = {
+            "hardness": 0.0,
+            "familiarity": 1.0,
+            "p_correct": self._p_correct,
+            "answer_tokens": {},
+        }
+        return [said for _request in requests]
+
+
+async def test_another_predictor_does_not_follow_what_was_measured_by_the_last_one(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    """0.9 of 0.9: of the small model the first expects 0.6, so that 7 in 10 go to the big one, the second 0.8: 1 in 10 does."""
+    roomy = {"max_parallel_requests": 2000}
+    workers = await open_workers(
+        entry("small", cost=1e-7, params=roomy, router={"quality": {"default": 0.85}}),
+        entry("big", cost=2e-6, params=roomy, router={"quality": {"default": 0.9}}),
+        router={"policies": {"default": {"quality_target": 0.9}}},
+    )
+
+    async def share_of_big(jobs: int) -> float:
+        later = await steps.accept(*(new_job(model="auto", tokens_in=5000, tokens_out=2000) for _ in range(jobs)))
+        await workers.route()
+        rows = await sql.rows("SELECT model_id FROM jobs WHERE id = ANY(%s)", [job.id for job in later])
+        return [row["model_id"] for row in rows].count("big") / len(rows)
+
+    workers.router = Router(workers.runtime, Insights((*DEFAULT, Foretold("first", {"small": 0.6, "big": 0.9}))))
+    assert await share_of_big(400) == pytest.approx(0.7, abs=0.08), "at once, by the jobs themselves"
+    await workers.janitor.calibrate()
+    workers.router = Router(workers.runtime, Insights((*DEFAULT, Foretold("second", {"small": 0.8, "big": 0.9}))))
+    assert await share_of_big(400) == pytest.approx(0.1, abs=0.06)
+    await workers.janitor.calibrate()
+    assert await sql.value("SELECT array_agg(predictor ORDER BY predictor) FROM calibrations") == ["first", "second"]
+    workers.router = Router(workers.runtime, Insights((*DEFAULT, Foretold("first", {"small": 0.6, "big": 0.9}))))
+    assert await share_of_big(40) == pytest.approx(0.7, abs=0.25), "too few to measure, as stored; declared is 0.85"
