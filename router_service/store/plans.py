@@ -38,6 +38,19 @@ class DueBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPlan:
+    """A plan, `hash` its name. `document` is as in `documents`; `quoted`: what a first one promises, later ones' are not kept.
+
+    `note`: what of the goal it does not keep.
+    """
+
+    hash: str
+    document: Mapping[str, Any]
+    quoted: Mapping[str, Any] | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """`left`: jobs that may still be dealt out; `under_way`: those routed or running, by model; USD of all calls so far."""
 
@@ -94,31 +107,29 @@ async def left(session: Session, batch_id: UUID, *, every: int) -> list[Routable
     ]
 
 
-async def store(
-    session: Session,
-    due: DueBatch,
-    *,
-    name: str,
-    document: Mapping[str, Any],
-    quoted: Mapping[str, Any] | None,
-    again_s: float,
-) -> bool:
-    """Put a plan, `name` its hash, into force. False where another one was made meanwhile, or the batch has ended.
+async def store(session: Session, due: DueBatch, plan: StoredPlan, *, again_s: float) -> bool:
+    """Put a plan into force. False where another one was made meanwhile, or the batch has ended.
 
-    `document` is as in `documents`; `quoted`: what a first plan promises, that of a later one is not kept. `again_s`: until it is
-    looked at again.
+    `again_s`: until it is looked at again.
     """
     return bool(
         await session.rows(
             "plan_store",
             id=due.id,
             before=due.plan,
-            hash=name,
-            document=json.dumps(document),
-            quoted=None if quoted is None else json.dumps(quoted),
+            hash=plan.hash,
+            document=json.dumps(plan.document),
+            quoted=None if plan.quoted is None else json.dumps(plan.quoted),
+            note=plan.note,
             again_s=again_s,
         )
     )
+
+
+async def stop(session: Session, batch_id: UUID, *, message: str) -> bool:
+    """Have a batch cancelled since its goal cannot be kept. False where it has ended, or is being cancelled."""
+    error = {"code": "budget_exceeded", "message": message, "param": "budget_usd", "line": None}
+    return bool(await session.rows("plan_stop", id=batch_id, note=message, errors=json.dumps([error])))
 
 
 async def keep(session: Session, batch_id: UUID, *, note: str | None, again_s: float) -> None:

@@ -43,7 +43,7 @@ def test_a_plan_keeps_every_limit_eligibility_and_the_quality(
     for limit in capacity.limits:
         used = (units[limit.unit] * members(limit, jobs.models))[rows, at]
         assert used.sum() <= limit.room(TIME_S) * 1.005 + used.max()
-    assert plan.finish_s <= TIME_S * 1.02
+    assert plan.finish_s <= TIME_S * 1.02 + float(jobs.latency_s[rows, at].max()), "but for a long call at the end"
     assert plan.quality == pytest.approx(float(jobs.quality[rows, at].mean()))
     best = planned(jobs, capacity, Goal(quality_share=1.0, deadline_s=TIME_S))
     assert plan.quality >= quality * best.quality - 0.003
