@@ -18,6 +18,28 @@ if TYPE_CHECKING:
 
 BREAKER = "breaker"
 DEADLINE = "deadline"
+# Reasons that hold for all jobs of a lane, or pass: the others depend on a job's size or words.
+ALIKE_IN_LANE = frozenset(
+    {
+        "failed_before",
+        "ignored",
+        "not_among_only",
+        "not_in_order",
+        "residency",
+        "residency_unknown",
+        "safety",
+        "safety_unknown",
+        "trains_on_data",
+        "trains_on_data_unknown",
+        "retention",
+        "retention_unknown",
+        "missing_feature",
+        "max_price",
+        "price_unknown",
+        BREAKER,
+        DEADLINE,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -80,24 +80,6 @@ async def test_a_request_is_read_once_and_not_at_all_where_nothing_depends_on_it
     assert [after[row["job_id"]] for row in before] == [row["read_at"] for row in before]
 
 
-async def test_a_full_specialist_does_not_hold_up_the_other_jobs_of_its_lane(
-    open_workers: OpenWorkers, steps: Steps, sql: Sql
-) -> None:
-    """All the first lines want the German model, which takes few; those behind them want the other one, which is idle."""
-    workers = await open_workers(
-        entry("german", cost=1e-9, params={"max_parallel_requests": 1}, router={"languages": ["de"]}),
-        entry("any", cost=1.0, params={"max_parallel_requests": 8}),
-        router={"policies": {"default": {"wait_usd_per_hour": 0.0}}},
-    )
-    lines = [new_job(model="auto", body=body(GERMAN)) for _ in range(100)]
-    lines += [new_job(model="auto", body=body(ENGLISH)) for _ in range(10)]
-    await steps.accept(*lines)
-    await workers.route()
-    routed = await chosen(sql)
-    assert routed["any"] == 10
-    assert routed["german"] <= 4
-
-
 async def test_decisions_under_load_are_the_same_when_taken_again(
     open_workers: OpenWorkers, steps: Steps, database: Database
 ) -> None:

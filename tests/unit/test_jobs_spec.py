@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_service.jobs.spec import Fallback, JobSpec, lane_of
+from router_service.jobs.spec import Fallback, JobSpec, lane_of, split_lane
 
 LANE = 405621675817362564
 SPEC = JobSpec(model="alpha", tokens_in=10, features=("tools",), residency="eu", quality=0.5, excluded=("b", "a"))
@@ -53,6 +53,15 @@ def test_a_lane_fits_a_signed_64_bit_column_and_its_sign_tells_whether_it_is_int
     assert -(2**63) <= lane < 2**63
     assert (lane < 0) == interactive
     assert lane == lane_of(replace(SPEC, model=model), tenant_id=tenant, interactive=interactive)
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.text(max_size=9), st.text(max_size=9))
+def test_a_lane_that_was_split_off_for_a_model_stays_where_it_is(lane: int, first: str, second: str) -> None:
+    apart = split_lane(lane, first)
+    assert split_lane(apart, first) == apart
+    assert split_lane(apart, second) == split_lane(lane, second)
+    assert (apart < 0) == (lane < 0)
+    assert -(2**63) <= apart < 2**63
 
 
 def test_a_lane_is_the_same_on_every_machine() -> None:
