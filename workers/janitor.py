@@ -149,7 +149,7 @@ class Janitor:
     async def calibrate(self) -> None:
         """Measure on the latest decisions what quality costs, for each policy of the catalog that has a target."""
         catalog = self._runtime.offer.catalog
-        aimed = {each.hash for each in catalog.policies.values() if each.has_target}
+        aimed = {each.hash for each in catalog.all_policies if each.has_target}
         if not aimed:
             return
         async with self._runtime.database.transaction() as session:

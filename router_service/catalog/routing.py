@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -47,7 +48,7 @@ def policy(section: PolicySection, *, name: str) -> RoutingPolicy:
     has_aim = section.quality_target is not None or section.quality_usd is not None
     if has_aim and "strategy" not in section.model_fields_set:
         strategy = Strategy.QUALITY_TARGET
-    return RoutingPolicy(
+    built = RoutingPolicy(
         name=name,
         strategy=strategy,
         quality_target=section.quality_target,
@@ -62,8 +63,8 @@ def policy(section: PolicySection, *, name: str) -> RoutingPolicy:
         exploration=Exploration(**section.exploration.model_dump()),
         terms=tuple(sorted(section.terms.items())),
         constraints=tuple(section.constraints),
-        **({} if wait is None else {"wait_usd_per_s": wait / 3600}),
     )
+    return built if wait is None else replace(built, wait_usd_per_s=wait / 3600)
 
 
 def policy_of_document(document: Mapping[str, Any], *, source: str, names: Collection[str]) -> RoutingPolicy:

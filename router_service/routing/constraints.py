@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
 BREAKER = "breaker"
 DEADLINE = "deadline"
+UNKNOWN_POLICY = "unknown_policy"
 # Reasons that hold for all jobs of a lane, or pass: the others depend on a job's size or words.
 ALIKE_IN_LANE = frozenset(
     {
+        UNKNOWN_POLICY,
         "failed_before",
+        "no_fallbacks",
         "ignored",
         "not_among_only",
         "not_in_order",
@@ -53,6 +56,11 @@ class Rejection:
 Constraint: TypeAlias = Callable[["Question", "Model"], Rejection | None]
 
 
+def in_policy(asked: Question, _model: Model) -> Rejection | None:
+    missing = asked.policy.missing
+    return Rejection(reason=UNKNOWN_POLICY, bound=missing) if missing is not None else None
+
+
 def not_excluded(asked: Question, model: Model) -> Rejection | None:
     return Rejection(reason="failed_before") if model.id in asked.spec.excluded else None
 
@@ -66,6 +74,8 @@ def is_wanted(asked: Question, model: Model) -> Rejection | None:
         return Rejection(reason="not_among_only", bound=list(wishes.only))
     if not wishes.allow_fallbacks and wishes.order and not model.is_one_of(wishes.order):
         return Rejection(reason="not_in_order", bound=list(wishes.order))
+    if not wishes.allow_fallbacks and not wishes.order and asked.spec.excluded:
+        return Rejection(reason="no_fallbacks", bound=list(asked.spec.excluded))
     return None
 
 
@@ -171,6 +181,7 @@ def is_affordable(asked: Question, model: Model) -> Rejection | None:
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
+    in_policy,
     not_excluded,
     is_wanted,
     in_rules,
