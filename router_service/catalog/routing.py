@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from router_service.catalog.dialect import PolicySection, RouterSettings
+from router_service.catalog.nearness import nearest
 from router_service.catalog.policies import (
     DEFAULT_POLICY,
     LITELLM_ALIASES,
@@ -19,7 +20,7 @@ from router_service.catalog.policies import (
     Shadow,
     Strategy,
 )
-from router_service.catalog.problems import explain, nearest
+from router_service.catalog.problems import explain
 from router_service.errors import CatalogError
 
 if TYPE_CHECKING:

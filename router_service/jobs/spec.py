@@ -28,6 +28,14 @@ class Feature(StrEnum):
     JSON_SCHEMA = "json_schema"
 
 
+class Modality(StrEnum):
+    """What a message consists of."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
 class Fallback(StrEnum):
     """Which chain of fallbacks a job follows."""
 
