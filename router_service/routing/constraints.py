@@ -206,6 +206,11 @@ def rejection(asked: Question, model: Model) -> Rejection | None:
     return None
 
 
+def forbidden(asked: Question, model: Model) -> Rejection | None:
+    """What must hold at the very call, whatever the catalog said when the job was routed: place, safety, use of data."""
+    return in_residency(asked, model) or is_safe(asked, model) or keeps_data(asked, model)
+
+
 def hindrance(job: RoutableJob, counters: Counters | None) -> Rejection | None:
     """What keeps a model that may do the job from doing it now: too slow for its deadline, or its breaker lets nothing through.
 
