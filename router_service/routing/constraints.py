@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from router_service.catalog.models import Model
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.counters import Counters
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 BREAKER = "breaker"
 DEADLINE = "deadline"
 UNKNOWN_POLICY = "unknown_policy"
+FEW = 5
 # Reasons that hold for all jobs of a lane, or pass: the others depend on a job's size or words.
 ALIKE_IN_LANE = frozenset(
     {
@@ -37,8 +40,6 @@ ALIKE_IN_LANE = frozenset(
         "retention",
         "retention_unknown",
         "missing_feature",
-        "max_price",
-        "price_unknown",
         BREAKER,
         DEADLINE,
     }
@@ -69,13 +70,13 @@ def is_wanted(asked: Question, model: Model) -> Rejection | None:
     """What the request says of models by name."""
     wishes = asked.spec.preferences
     if wishes.ignore and model.is_one_of(wishes.ignore):
-        return Rejection(reason="ignored", bound=list(wishes.ignore))
+        return Rejection(reason="ignored", bound=_few(wishes.ignore))
     if wishes.only and not model.is_one_of(wishes.only):
-        return Rejection(reason="not_among_only", bound=list(wishes.only))
+        return Rejection(reason="not_among_only", bound=_few(wishes.only))
     if not wishes.allow_fallbacks and wishes.order and not model.is_one_of(wishes.order):
-        return Rejection(reason="not_in_order", bound=list(wishes.order))
+        return Rejection(reason="not_in_order", bound=_few(wishes.order))
     if not wishes.allow_fallbacks and not wishes.order and asked.spec.excluded:
-        return Rejection(reason="no_fallbacks", bound=list(asked.spec.excluded))
+        return Rejection(reason="no_fallbacks", bound=_few(asked.spec.excluded))
     return None
 
 
@@ -178,6 +179,11 @@ def is_affordable(asked: Question, model: Model) -> Rejection | None:
     if cost is None or cost > wishes.max_cost_usd:
         return Rejection(reason="price_unknown" if cost is None else "max_cost", bound=cost)
     return None
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    """For a decision, which says it of each model."""
+    return [*names[:FEW], f"and {len(names) - FEW} more"] if len(names) > FEW else list(names)
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (

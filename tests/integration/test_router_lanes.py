@@ -71,3 +71,14 @@ async def test_a_broken_specialist_does_not_hold_up_the_other_jobs_of_its_lane(
     await steps.accept(*(new_job(model="auto", body=body(ENGLISH)) for _ in range(10)))
     await workers.route()
     assert (await chosen(sql))["english"] == 10
+
+
+async def test_a_job_that_a_newer_version_wrote_is_left_to_it_and_holds_up_nobody(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(entry("a"))
+    strange, plain = await steps.accept(new_job(model="auto"), new_job(model="auto"))
+    await sql.rows('UPDATE jobs SET preferences = \'{"tone": "kind"}\' WHERE id = %s', strange.id)
+    await workers.route()
+    assert (await sql.state(plain.id), await sql.state(strange.id)) == ("routed", "queued")
+    assert await sql.value("SELECT held_until > now() FROM jobs WHERE id = %s", strange.id)

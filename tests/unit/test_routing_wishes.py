@@ -301,3 +301,9 @@ def test_without_fallbacks_a_job_goes_to_no_other_model_than_its_first() -> None
     assert set(reasons(chosen(catalog, spec=asked, allow_fallbacks=False))) == {"a"}
     failed = chosen(catalog, spec=replace(SPEC, excluded=("a",)), allow_fallbacks=False)
     assert reasons(failed) == {"a": "failed_before", "b": "no_fallbacks"}
+
+
+def test_long_lists_of_names_are_not_said_of_every_model() -> None:
+    names = tuple(f"name-{number}" for number in range(60))
+    (bound, *_others) = [each.bound for each in chosen(only=names).candidates]
+    assert bound == [*names[:5], "and 55 more"]
