@@ -15,7 +15,7 @@ from router_service.routing.decision import Decision, Outlook, route
 from router_service.routing.insight import NOTHING, UNREAD, Estimate, Insight
 from router_service.routing.methods import Methods
 from router_service.signals.signals import Signals
-from tests.support.catalogs import catalog_of, entry
+from tests.support.catalogs import catalog_of, document, entry, problems_of
 
 SPEC = JobSpec(model=AUTO, tokens_in=1000, tokens_out=100)
 CATALOG = catalog_of(
@@ -174,6 +174,20 @@ def test_a_rule_that_no_model_meets_is_named() -> None:
     decision = chosen(catalog, insight=said(domain="law", language="de"), ignore=("dear",))
     assert decision.model_id is None
     assert reasons(decision) == {"cheap": "rule", "safe": "rule", "dear": "ignored"}
+
+
+@pytest.mark.parametrize("key", ["language", "domain", "task", "flag"])
+def test_a_rule_on_words_beside_signals_false_is_refused_with_its_path(key: str) -> None:
+    sizes = {
+        "name": "pictures",
+        "when": {"modality": ["image"], "tenant": ["a"], "feature": ["tools"]},
+        "only": ["alpha"],
+    }
+    words = {"name": "words", "when": {key: ["x"], "tenant": ["a"]}, "only": ["alpha"]}
+    policy = {"signals": False, "rules": [sizes, words]}
+    (problem,) = problems_of(document(router={"policies": {"mine": policy}}))
+    assert f"router_settings.router.policies.mine.rules[1].when.{key}: " in problem
+    assert catalog_of(router={"policies": {"mine": policy | {"rules": [sizes]}}}).policies["mine"].signals is False
 
 
 PAIR = catalog_of(entry("strong", cost=9e-6), entry("weak"), router={"pair": {"strong": "strong", "weak": "weak"}})

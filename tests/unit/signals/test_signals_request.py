@@ -33,7 +33,9 @@ def test_text_is_what_all_messages_say_and_untrusted_what_the_system_does_not() 
     )
     assert request.text == 'Be brief.\nBe kind.\nHello\n{"to": "Ann"}\nsent\nThanks'
     assert request.system == "Be brief.\nBe kind."
-    assert request.untrusted == 'Hello\n{"to": "Ann"}\nsent\nThanks'
+    beside = "tool_calls\nfunction\nname: f\nimage_url\nurl: x"
+    assert request.untrusted == f'Hello\n{{"to": "Ann"}}\nsent\nThanks\n{beside}'
+    assert request.sent == f"{request.text}\n{beside}"
     assert request.last_user == request.asked == request.material == "Thanks"
     assert not request.is_partial
 
