@@ -132,7 +132,8 @@ def _joined(said: Sequence[tuple[str, str]]) -> str:
 
 
 def _text_of(message: Mapping[str, Any]) -> str:
-    return "\n".join(_pieces(message))
+    """Of a long piece twice what is kept of all, so that no copy of it is made: head and tail of all come out the same."""
+    return "\n".join(bounded(piece, most=2 * MOST_TEXT)[0] for piece in _pieces(message))
 
 
 def _pieces(message: Mapping[str, Any]) -> Iterator[str]:
