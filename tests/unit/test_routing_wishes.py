@@ -84,6 +84,24 @@ def test_what_is_not_known_of_safety_use_of_data_and_price_is_not_eligible() -> 
     assert reasons(chosen(max_output_cost=1.0))["unpriced"] == "price_unknown"
 
 
+def test_what_a_job_costs_is_not_known_where_nobody_bounds_its_answer() -> None:
+    catalog = catalog_of(
+        entry("open", cost=1e-6),
+        entry("bounded", cost=2e-6, info={"max_output_tokens": 1000}),
+        entry("long", cost=2e-6, info={"max_output_tokens": 9000}),
+        entry("free", info={"input_cost_per_token": 9e-6, "output_cost_per_token": 0.0}),
+    )
+    unbounded = replace(SPEC, tokens_out=None)
+    short = Insight(signals=Signals(tokens_out=4), estimates={"open": Estimate(tokens_out=4)})
+    decision = chosen(catalog, insight=short, spec=unbounded, max_cost_usd=0.01)
+    assert decision.model_id == "bounded"
+    assert reasons(decision) == {"open": "max_cost_unknown", "bounded": None, "long": "max_cost", "free": None}
+    assert chosen(catalog, spec=SPEC, max_cost_usd=0.01).model_id == "open"
+    none = chosen(catalog, spec=unbounded, only=("open",), max_cost_usd=0.01)
+    assert none.outlook is Outlook.NEVER
+    assert "max_tokens in the request or max_output_tokens in the catalog" in none.changes[0].words
+
+
 def test_a_named_policy_is_taken_and_a_strategys_name_is_one() -> None:
     catalog = catalog_of(
         entry("a", cost=1e-6), entry("b"), router={"policies": {"mine": {"strategy": "fastest"}, "default": {}}}
