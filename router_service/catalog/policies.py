@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT_POLICY = "default"
 UNSAID = ("name", "hash")
+FROM_SIZES = frozenset({"feature", "modality", "tenant"})  # what rules look at without a request being read
 
 
 class Strategy(StrEnum):

@@ -11,6 +11,7 @@ from router_service.catalog.dialect import PolicySection, RouterSettings
 from router_service.catalog.nearness import nearest
 from router_service.catalog.policies import (
     DEFAULT_POLICY,
+    FROM_SIZES,
     LITELLM_ALIASES,
     PRESETS,
     Exploration,
@@ -127,6 +128,9 @@ def _rule(section: RuleSection) -> Rule:
 def _problems(section: PolicySection, *, path: str, names: Collection[str]) -> Iterator[str]:
     yield from _unknown_strategy(section.strategy, f"{path}strategy")
     for index, rule in enumerate(section.rules):
+        looked_at = rule.when.model_dump(exclude_none=True).keys()
+        for key in sorted(looked_at - FROM_SIZES) if section.signals is False else ():
+            yield f"{path}rules[{index}].when.{key}: is read in the request; leave out `signals: false`, or the rule"
         for key in ("only", "prefer", "avoid"):
             for place, name in enumerate(getattr(rule, key)):
                 if name not in names:

@@ -34,6 +34,7 @@ WORDS = {
     "retention_unknown": "retention_days stated in the catalog",
     "max_price": "a price a token of {bound} USD",
     "max_cost": "a max_cost_usd of {bound}",
+    "max_cost_unknown": "max_tokens in the request or max_output_tokens in the catalog, to keep max_cost_usd",
     "price_unknown": "the model's prices stated in the catalog",
     "ignored": "the model not ignored",
     "not_among_only": "the model among `only`",

@@ -167,18 +167,19 @@ def good_enough(asked: Question, model: Model) -> Rejection | None:
 
 
 def is_affordable(asked: Question, model: Model) -> Rejection | None:
-    """Prices a token, and the whole job's at its longest answer."""
+    """Prices a token, and the whole job's at its longest answer: where nobody bounds that, what it may cost is not known."""
     wishes = asked.spec.preferences
     for most, price in ((wishes.max_input_cost, model.input_cost), (wishes.max_output_cost, model.output_cost)):
         if most is not None and (price is None or price > most):
             return Rejection(reason="price_unknown" if price is None else "max_price", bound=price)
     if wishes.max_cost_usd is None:
         return None
-    longest = asked.spec.tokens_out or model.max_output_tokens or asked.tokens_out(model, None)
-    cost = model.cost_usd(tokens_in=asked.spec.tokens_in, tokens_out=longest)
+    longest = asked.spec.tokens_out or model.max_output_tokens
+    cost = model.cost_usd(tokens_in=asked.spec.tokens_in, tokens_out=longest or 0)
     if cost is None or cost > wishes.max_cost_usd:
         return Rejection(reason="price_unknown" if cost is None else "max_cost", bound=cost)
-    return None
+    is_free = model.output_cost == 0
+    return None if longest or is_free else Rejection(reason="max_cost_unknown", bound=wishes.max_cost_usd)
 
 
 def _few(names: Sequence[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router_service.catalog.policies import Strategy
+from router_service.catalog.policies import FROM_SIZES, Strategy
 from router_service.jobs.spec import AUTO, threshold_of
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from router_service.jobs.spec import JobSpec
 
 LOOK_AT_NO_WORDS = frozenset(Strategy) - {Strategy.QUALITY_TARGET}
-FROM_SIZES = frozenset({"feature", "modality", "tenant"})  # what rules look at without reading the request
 
 
 def must_read(spec: JobSpec, *, policy: RoutingPolicy, catalog: Catalog, planned: bool = False) -> bool:

@@ -27,10 +27,10 @@ class PersonalData:
     """`flags`: the kinds of personal data that the text holds."""
 
     name = "pii"
-    version = "1"
+    version = "2"
 
     def extract(self, requests: Sequence[Request]) -> list[Mapping[str, JSON]]:
-        return [{"flags": sorted(personal_data(request.text))} for request in requests]
+        return [{"flags": sorted(personal_data(request.sent))} for request in requests]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from router_service.routing.decision import Decision, Outlook, route
 from router_service.routing.insight import NOTHING, UNREAD, Estimate, Insight
 from router_service.routing.methods import Methods
 from router_service.signals.signals import Signals
-from tests.support.catalogs import catalog_of, entry
+from tests.support.catalogs import catalog_of, document, entry, problems_of
 
 if TYPE_CHECKING:
     from router_service.catalog.models import Model
@@ -88,6 +88,24 @@ def test_what_is_not_known_of_safety_use_of_data_and_price_is_not_eligible() -> 
     assert reasons(chosen(no_training=True)) | {"dear": "trains_on_data_unknown"} == reasons(chosen(no_training=True))
     assert reasons(chosen(no_retention=True))["cheap"] == "retention_unknown"
     assert reasons(chosen(max_output_cost=1.0))["unpriced"] == "price_unknown"
+
+
+def test_what_a_job_costs_is_not_known_where_nobody_bounds_its_answer() -> None:
+    catalog = catalog_of(
+        entry("open", cost=1e-6),
+        entry("bounded", cost=2e-6, info={"max_output_tokens": 1000}),
+        entry("long", cost=2e-6, info={"max_output_tokens": 9000}),
+        entry("free", info={"input_cost_per_token": 9e-6, "output_cost_per_token": 0.0}),
+    )
+    unbounded = replace(SPEC, tokens_out=None)
+    short = Insight(signals=Signals(tokens_out=4), estimates={"open": Estimate(tokens_out=4)})
+    decision = chosen(catalog, insight=short, spec=unbounded, max_cost_usd=0.01)
+    assert decision.model_id == "bounded"
+    assert reasons(decision) == {"open": "max_cost_unknown", "bounded": None, "long": "max_cost", "free": None}
+    assert chosen(catalog, spec=SPEC, max_cost_usd=0.01).model_id == "open"
+    none = chosen(catalog, spec=unbounded, only=("open",), max_cost_usd=0.01)
+    assert none.outlook is Outlook.NEVER
+    assert "max_tokens in the request or max_output_tokens in the catalog" in none.changes[0].words
 
 
 def test_a_named_policy_is_taken_and_a_strategys_name_is_one() -> None:
@@ -180,6 +198,20 @@ def test_a_rule_that_no_model_meets_is_named() -> None:
     decision = chosen(catalog, insight=said(domain="law", language="de"), ignore=("dear",))
     assert decision.model_id is None
     assert reasons(decision) == {"cheap": "rule", "safe": "rule", "dear": "ignored"}
+
+
+@pytest.mark.parametrize("key", ["language", "domain", "task", "flag"])
+def test_a_rule_on_words_beside_signals_false_is_refused_with_its_path(key: str) -> None:
+    sizes = {
+        "name": "pictures",
+        "when": {"modality": ["image"], "tenant": ["a"], "feature": ["tools"]},
+        "only": ["alpha"],
+    }
+    words = {"name": "words", "when": {key: ["x"], "tenant": ["a"]}, "only": ["alpha"]}
+    policy = {"signals": False, "rules": [sizes, words]}
+    (problem,) = problems_of(document(router={"policies": {"mine": policy}}))
+    assert f"router_settings.router.policies.mine.rules[1].when.{key}: " in problem
+    assert catalog_of(router={"policies": {"mine": policy | {"rules": [sizes]}}}).policies["mine"].signals is False
 
 
 PAIR = catalog_of(entry("strong", cost=9e-6), entry("weak"), router={"pair": {"strong": "strong", "weak": "weak"}})
