@@ -200,14 +200,14 @@ def test_a_rule_that_no_model_meets_is_named() -> None:
     assert reasons(decision) == {"cheap": "rule", "safe": "rule", "dear": "ignored"}
 
 
-@pytest.mark.parametrize("key", ["language", "domain", "task", "flag"])
-def test_a_rule_on_words_beside_signals_false_is_refused_with_its_path(key: str) -> None:
+@pytest.mark.parametrize(("key", "word"), [("language", "de"), ("domain", "law"), ("task", "chat"), ("flag", "pii.*")])
+def test_a_rule_on_words_beside_signals_false_is_refused_with_its_path(key: str, word: str) -> None:
     sizes = {
         "name": "pictures",
         "when": {"modality": ["image"], "tenant": ["a"], "feature": ["tools"]},
         "only": ["alpha"],
     }
-    words = {"name": "words", "when": {key: ["x"], "tenant": ["a"]}, "only": ["alpha"]}
+    words = {"name": "words", "when": {key: [word], "tenant": ["a"]}, "only": ["alpha"]}
     policy = {"signals": False, "rules": [sizes, words]}
     (problem,) = problems_of(document(router={"policies": {"mine": policy}}))
     assert f"router_settings.router.policies.mine.rules[1].when.{key}: " in problem
