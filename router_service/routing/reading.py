@@ -26,7 +26,7 @@ def must_read(spec: JobSpec, *, policy: RoutingPolicy, catalog: Catalog, planned
     if any(rule.when.keys() - FROM_SIZES for rule in policy.rules) or policy.constraints or policy.terms:
         return True
     has_floor = spec.quality is not None or policy.min_quality is not None
-    if catalog.has_specialists or (has_floor and catalog.has_kinds):
+    if catalog.has_specialists or (has_floor and (policy.learned or catalog.has_kinds)):
         return True
     has_choice = spec.model == AUTO or len(catalog.named(spec.model)) > 1
     return has_choice and policy.strategy not in LOOK_AT_NO_WORDS

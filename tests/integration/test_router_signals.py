@@ -276,3 +276,21 @@ async def test_large_requests_are_in_memory_a_few_at_a_time(open_workers: OpenWo
     assert sum(map(len, Watching.sizes)) == 8
     assert len(Watching.sizes) >= 3
     assert max(max(sizes) for sizes in Watching.sizes) < 1000
+
+
+async def test_a_floor_is_held_against_what_was_learned_though_nothing_else_has_to_be_read(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(
+        entry("bad", cost=1e-9, router={"quality": {"default": 0.9}}),
+        entry("good", cost=1e-6, router={"quality": {"default": 0.9}}),
+        router={"policies": {"default": {"min_quality": 0.7}}},
+    )
+    await sql.rows(
+        "INSERT INTO quality_counts (tenant_id, model_id, domain, score, trials, expected, levels) "
+        "VALUES (%s, 'bad', '', 0, 200, 180, 180)",
+        TENANT,
+    )
+    await steps.accept(*(new_job(model="auto", body=body(GERMAN)) for _ in range(5)))
+    await workers.route()
+    assert await chosen(sql) == {"good": 5}
