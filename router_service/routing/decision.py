@@ -147,22 +147,35 @@ def route(
     scored = iter([_candidate(each, score[0]) for each, score in zip(prospects, scores, strict=True)])
     candidates = tuple(next(scored) if out is None else _out(model, rank, out) for model, rank, out in looked_at)
     if not prospects:
-        reason, outlook = _why_none(asked, candidates, catalog)
-        never = outlook is Outlook.NEVER
-        changes = (
-            changes_needed(asked, [model for model, _rank, _out in looked_at], plugins=_plugins(asked, methods))
-            if never
-            else ()
-        )
-        return _decision(asked, None, reason, candidates, catalog, outlook=outlook, changes=changes)
+        return _nobody(asked, candidates, [model for model, _rank, _out in looked_at], catalog, methods)
+    chosen, reason = _chosen(asked, prospects, scores, methods)
+    return _decision(asked, chosen.model.id, reason, candidates, catalog)
+
+
+def _chosen(
+    asked: Question, prospects: Sequence[Prospect], scores: Sequence[Score], methods: Methods
+) -> tuple[Prospect, str]:
+    """The best, or one that is tried in its place, and why."""
     keys = [_order(each, score) for each, score in zip(prospects, scores, strict=True)]
     best = min(range(len(prospects)), key=keys.__getitem__)
-    chosen, reason = prospects[best], _why(asked, prospects[best], policy)
-    if policy.exploration.share > 0 and _scorer(asked, methods) is methods.strategies[policy.strategy]:
+    if asked.policy.exploration.share > 0 and _scorer(asked, methods) is methods.strategies[asked.policy.strategy]:
         peers = [each for each, key in zip(prospects, keys, strict=True) if key[:4] == keys[best][:4]]
-        other = exploration.instead_of(chosen, peers)
-        chosen, reason = (chosen, reason) if other is None else (other, exploration.REASON)
-    return _decision(asked, chosen.model.id, reason, candidates, catalog)
+        if (other := exploration.instead_of(prospects[best], peers)) is not None:
+            return other, exploration.REASON
+    return prospects[best], _why(asked, prospects[best], asked.policy)
+
+
+def _nobody(
+    asked: Question,
+    candidates: tuple[Candidate, ...],
+    models: Sequence[Model],
+    catalog: Catalog,
+    methods: Methods,
+) -> Decision:
+    """No model, why, and where that will not pass what would have to change."""
+    reason, outlook = _why_none(asked, candidates, catalog)
+    changes = changes_needed(asked, models, plugins=_plugins(asked, methods)) if outlook is Outlook.NEVER else ()
+    return _decision(asked, None, reason, candidates, catalog, outlook=outlook, changes=changes)
 
 
 def _decision(
