@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from router_service.assignment.jobs import Floats
     from router_service.assignment.plan import Plan
-    from router_service.assignment.quoting import Quote
     from router_service.catalog.models import Catalog, Limits, Model
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
     from router_service.routing.question import Prospect
 
 UNKNOWN_LATENCY_S = 3.0  # of a model that nobody has called and whose operator says nothing
+SLACK = 1.01  # over the least that is possible
+MOST_TIMES = 3  # until what was given up is enough
 GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: tells the copies of a job's key apart
 NOTHING_DONE = Progress(done=0, quality_sum=0.0, cost_usd=0.0, elapsed_s=0.0)
 
@@ -72,23 +73,48 @@ class Work:
     others: Mapping[str, int] = field(default_factory=dict)
 
 
-def first_plan(work: Work) -> Quote | Infeasible:
-    """A plan with what it promises. Jobs that no model may do are left out; all of them: Infeasible."""
-    jobs, total = _able(work)
-    if not total:
-        return Infeasible(broken=("eligible models",), stranded=work.total)
-    return quote(_spread(jobs, total), capacity=capacity_of(work), goal=goal_of(work, jobs, total))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dealt:
+    """A plan. `quoted`: what a first one promises; `note`: what of the goal it does not keep, and what could be kept."""
+
+    plan: Plan
+    quoted: dict[str, Any] | None = None
+    note: str | None = None
 
 
-def next_plan(plan: Plan, work: Work) -> Plan | Infeasible:
-    """For what is left: `plan` itself where it still leads to the goal."""
+def dealt(work: Work, before: Plan | None) -> Dealt | Infeasible:
+    """A first plan, or one for what is left: `before` itself where it still leads to the goal.
+
+    Jobs that no model may do are left out; all of them: Infeasible.
+    """
     jobs, total = _able(work)
     if not total:
-        return plan
-    goal = goal_of(work, jobs, total)
-    return solve_again(
-        plan, jobs, capacity=capacity_of(work), goal=goal, progress=NOTHING_DONE, scale=total / len(jobs)
-    )
+        return Infeasible(broken=("eligible models",), stranded=work.total) if before is None else Dealt(plan=before)
+    goal, capacity = goal_of(work, jobs, total), capacity_of(work)
+    if before is not None:
+        scale = total / len(jobs)
+        plan = solve_again(before, jobs, capacity=capacity, goal=goal, progress=NOTHING_DONE, scale=scale)
+        return plan if isinstance(plan, Infeasible) else Dealt(plan=plan)
+    found = quote(_spread(jobs, total), capacity=capacity, goal=goal)
+    if isinstance(found, Infeasible):
+        return found
+    return Dealt(plan=found.plan, quoted=found.as_json() | {"looked_at": len(work.jobs)})
+
+
+def dealt_instead(work: Work, why: Infeasible, before: Plan | None) -> Dealt | Infeasible:
+    """What comes nearest to a goal that cannot be kept: done as soon as can be, or if that is no help for the least cost."""
+    found: Dealt | Infeasible = why
+    for _time in range(MOST_TIMES):
+        if not isinstance(found, Infeasible):
+            break
+        if found.least_finish_s is not None:
+            work = replace(work, left_s=found.least_finish_s * SLACK)
+        elif found.least_cost_usd is not None:
+            work = replace(work, budget_usd=found.least_cost_usd * SLACK)
+        else:
+            break
+        found = dealt(work, before)
+    return found if isinstance(found, Infeasible) else replace(found, note=str(why))
 
 
 def _able(work: Work) -> tuple[Jobs, int]:

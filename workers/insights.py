@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from router_service.jobs.spec import AUTO
 from router_service.prediction import Predictor
-from router_service.routing.calibration import curve_of, prior_cases, worth_of
-from router_service.routing.estimates import estimates_of, shifts_of
-from router_service.routing.insight import NOTHING, Insight
+from router_service.routing.calibration import FEWEST_JOBS, curve_of
+from router_service.routing.insight import NOTHING, UNREAD, Insight
+from router_service.routing.knowledge import Knowledge, basis_of, offers_of
 from router_service.routing.reading import must_read
+from router_service.signals.encoded import without_encoded
 from router_service.signals.extract import DEFAULT, extract, failures
 from router_service.signals.hints import PREFIX
 from router_service.signals.plugins import load_extractors
@@ -25,15 +26,15 @@ from router_service.store.decisions import Unread
 from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from router_service.catalog.models import Catalog
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
-    from router_service.routing.calibration import Curve
-    from router_service.routing.estimates import Cell
-    from router_service.routing.insight import Estimate, Worth
+    from router_service.routing.calibration import Curve, Offer
+    from router_service.routing.insight import Worth
+    from router_service.routing.knowledge import Basis
     from router_service.routing.prices import Prices
     from router_service.settings import Settings
     from router_service.signals.extract import Extractor
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from router_service.store.session import Session
 
 log = logger(__name__)
+PAGE_BYTES = 1_000_000  # of requests that are in memory at once; a larger one is alone
 KNOWN_FOR_S = 5.0  # what was learned is looked up so often
 MOST_PLANS = 1000  # whose prices are remembered
 
@@ -50,19 +52,25 @@ class Insights:
 
     def __init__(self, extractors: Sequence[Extractor] = DEFAULT) -> None:
         self._extractors = tuple(extractors)
-        self._curves: Mapping[str, Curve] = {}
-        self._shifts: Mapping[Cell, float] = {}
-        self._prior: Curve | None = None
+        self._knowledge = Knowledge()
+        self._first = FirstCurves()
         self._prices: dict[str, Prices] = {}
         self._catalog = ""
         self._looked_at = -math.inf
 
     async def of(
-        self, session: Session, jobs: Sequence[RoutableJob], *, catalog: Catalog, planning: bool = False
+        self,
+        session: Session,
+        jobs: Sequence[RoutableJob],
+        *,
+        catalog: Catalog,
+        planning: bool = False,
+        patience_s: float = math.inf,
     ) -> dict[UUID, Insight]:
         """For each job that has to be read what is known of it; in the caller's transaction. The others are left out.
 
-        `planning`: for a plan that is to be made, read what one needs.
+        `planning`: for a plan that is to be made, read what one needs. `patience_s`: no page of requests but
+        the first is begun after so long; the insights of what was not read say so, and the next call goes on.
         """
 
         def is_planned(job: RoutableJob) -> bool:
@@ -78,8 +86,9 @@ class Insights:
         if not wanted and not priced:
             return {}
         await self._learn(session, catalog)
-        signals = await self._signals(session, wanted) if wanted else {}
-        known = {job.id: self._insight(job, signals.get(job.id), catalog) for job in wanted}
+        signals = await self._signals(session, wanted, patience_s=patience_s) if wanted else {}
+        known = self._known([job for job in wanted if job.id in signals], signals, catalog)
+        known |= {job.id: UNREAD for job in wanted if job.id not in signals}
         return known | await self._priced(session, priced, known)
 
     async def read(
@@ -87,9 +96,13 @@ class Insights:
     ) -> dict[UUID, Insight]:
         """What `of` would say of requests that are not stored as jobs; nothing of them is kept."""
         await self._learn(session, catalog)
-        unread = [Unread(job.id, body) for job, body in zip(jobs, bodies, strict=True)]
-        signals = await asyncio.to_thread(self._read, unread, {job.id: job for job in jobs})
-        return {job.id: self._insight(job, signals.get(job.id), catalog) for job in jobs}
+        by_id = {job.id: job for job in jobs}
+        body_of = {job.id: body for job, body in zip(jobs, bodies, strict=True)}
+        signals: dict[UUID, Signals] = {}
+        for page in _pages([Unread(job_id, len(body)) for job_id, body in body_of.items()]):
+            some = {job_id: body_of[job_id] for job_id in page}
+            signals |= await asyncio.to_thread(self._read, some, by_id)
+        return self._known(jobs, signals, catalog)
 
     async def _priced(
         self, session: Session, plan_of: Mapping[UUID, str], known: Mapping[UUID, Insight]
@@ -103,49 +116,81 @@ class Insights:
             for job_id, plan in plan_of.items()
         }
 
-    def worth_of(self, job: RoutableJob, policy: RoutingPolicy) -> Worth | None:
+    def worth_of(self, job: RoutableJob, policy: RoutingPolicy, signals: Signals | None) -> Worth | None:
         """What a right answer is worth for a job under a policy, as it was known when `of` was asked last."""
-        return worth_of(policy, job, self._curves, prior=self._prior)
+        return self._knowledge.worth_of(job, policy, signals)
 
-    def _insight(self, job: RoutableJob, signals: Signals | None, catalog: Catalog) -> Insight:
-        policy, wishes = catalog.policy_of(job), job.spec.preferences
-        estimates: dict[str, Estimate] = {}
-        if policy.learned:
-            estimates = estimates_of(
-                signals,
-                catalog.models,
-                task=wishes.task or (signals.task if signals else None),
-                domain=wishes.domain or (signals.domain if signals else None),
-                tenant_id=job.tenant_id,
-                shifts=self._shifts,
-            )
-        return Insight(signals=signals, estimates=estimates, worth=self.worth_of(job, policy))
+    def _known(
+        self, jobs: Sequence[RoutableJob], signals: Mapping[UUID, Signals], catalog: Catalog
+    ) -> dict[UUID, Insight]:
+        known = {job.id: self._knowledge.insight(job, signals.get(job.id), catalog) for job in jobs}
+        unmeasured = [job for job in jobs if self._is_unmeasured(catalog.policy_of(job), known[job.id])]
+        if unmeasured:
+            self._first.add(unmeasured, known, catalog)
+            self._knowledge = replace(self._knowledge, curves={**self._first.curves, **self._knowledge.curves})
+        return {
+            job.id: replace(insight, worth=self.worth_of(job, catalog.policy_of(job), insight.signals))
+            for job in jobs
+            for insight in (known[job.id],)
+        }
+
+    def _is_unmeasured(self, policy: RoutingPolicy, insight: Insight) -> bool:
+        return policy.has_target and basis_of(policy, insight.signals) not in self._knowledge.curves
 
     async def _learn(self, session: Session, catalog: Catalog) -> None:
         """Look up what was learned, after a while or where the catalog is another one."""
-        if self._catalog == catalog.hash and time.monotonic() - self._looked_at < KNOWN_FOR_S:
+        is_other = self._catalog != catalog.hash
+        if not is_other and time.monotonic() - self._looked_at < KNOWN_FOR_S:
             return
-        if self._catalog != catalog.hash:
-            self._catalog, self._prior = catalog.hash, curve_of(prior_cases(catalog))
-        self._curves = await learned.curves(session)
-        self._shifts = shifts_of(await learned.counts(session), self._shifts)
-        self._looked_at = time.monotonic()
+        if is_other:
+            self._first = FirstCurves()
+        known = await learned.knowledge(session, catalog, before=self._knowledge.shifts)
+        self._knowledge = replace(known, curves={**self._first.curves, **known.curves})
+        self._catalog, self._looked_at = catalog.hash, time.monotonic()
 
-    async def _signals(self, session: Session, wanted: Sequence[RoutableJob]) -> dict[UUID, Signals]:
+    async def _signals(
+        self, session: Session, wanted: Sequence[RoutableJob], *, patience_s: float
+    ) -> dict[UUID, Signals]:
         known, unread = await decisions.load_signals(session, [job.id for job in wanted])
-        if unread:
-            by_id = {job.id: job for job in wanted}
-            read = await asyncio.to_thread(self._read, unread, by_id)
+        by_id = {job.id: job for job in wanted}
+        until = time.monotonic() + patience_s
+        for page in _pages(unread):
+            bodies = await decisions.load_requests(session, page)
+            read = await asyncio.to_thread(self._read, bodies, by_id)
             await decisions.store_signals(session, read)
             known |= read
+            if time.monotonic() >= until:
+                break
         return known
 
-    def _read(self, unread: Sequence[Unread], by_id: Mapping[UUID, RoutableJob]) -> dict[UUID, Signals]:
-        requests = [_request(each, by_id[each.id]) for each in unread]
-        signals = extract(requests, extractors=self._extractors)
+    def _read(self, bodies: dict[UUID, str], by_id: Mapping[UUID, RoutableJob]) -> dict[UUID, Signals]:
+        """Takes the bodies out of the mapping one by one: none is there twice while it is parsed."""
+        requests = {}
+        while bodies:
+            job_id, body = bodies.popitem()
+            requests[job_id] = _request(body, by_id[job_id])
+        signals = extract(list(requests.values()), extractors=self._extractors)
         for (extractor, error_type), count in failures(signals).items():
             log.warning("requests could not be read", extractor=extractor, error_type=error_type, count=count)
-        return {each.id: signal for each, signal in zip(unread, signals, strict=True)}
+        return dict(zip(requests, signals, strict=True))
+
+
+class FirstCurves:
+    """What quality costs where no curve is stored yet, by the first jobs: thousands may be routed before the janitor looks."""
+
+    def __init__(self) -> None:
+        self.curves: dict[Basis, Curve] = {}
+        self._cases: dict[Basis, list[Mapping[str, Offer]]] = {}
+
+    def add(self, jobs: Sequence[RoutableJob], known: Mapping[UUID, Insight], catalog: Catalog) -> None:
+        for job in jobs:
+            basis = basis_of(catalog.policy_of(job), known[job.id].signals)
+            if basis not in self.curves:
+                self._cases.setdefault(basis, []).append(offers_of(job, known[job.id], catalog))
+        for basis in [each for each, cases in self._cases.items() if len(cases) >= FEWEST_JOBS]:
+            curve = curve_of(self._cases.pop(basis))
+            if curve is not None:
+                self.curves[basis] = curve
 
 
 def open_insights(settings: Settings) -> Insights:
@@ -157,6 +202,21 @@ def open_insights(settings: Settings) -> Insights:
     return Insights((*load_extractors(), prophet))
 
 
-def _request(each: Unread, job: RoutableJob) -> Request:
+def _request(body: str, job: RoutableJob) -> Request:
     hints = {f"{PREFIX}{name}": str(value) for name, value in job.spec.preferences.hints.items()}
-    return Request.of(json.loads(each.body), tokens_in=job.spec.tokens_in, features=job.spec.features, metadata=hints)
+    parsed = json.loads(without_encoded(body))
+    return Request.of(parsed, tokens_in=job.spec.tokens_in, features=job.spec.features, metadata=hints)
+
+
+def _pages(unread: Iterable[Unread]) -> Iterator[list[UUID]]:
+    """As many at a time as are no larger together than PAGE_BYTES, or one."""
+    page: list[UUID] = []
+    size = 0
+    for each in unread:
+        if page and size + each.body_bytes > PAGE_BYTES:
+            yield page
+            page, size = [], 0
+        page.append(each.id)
+        size += each.body_bytes
+    if page:
+        yield page

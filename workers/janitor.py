@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from router_service.capacity.tallies import Tally
 from router_service.failpoints import failpoint
 from router_service.jobs.ids import RANDOM_BYTES, new_id
 from router_service.jobs.states import JobState
-from router_service.routing.calibration import curve_of
+from router_service.routing.knowledge import measured
 from router_service.store import batches, learned, sweeps
 from router_service.telemetry.logs import logger
 from router_service.tickets import DEAD_LETTER_TASK, Message, Ticket, dead_letter_queue
@@ -34,7 +35,6 @@ CALIBRATION_S = 15.0
 PLAN_SWEEP_S = 0.5
 QUOTE_SWEEP_S = 0.25
 MOST_OFFERS = 1000
-LEAST_OFFERS = 50
 
 
 class Janitor:
@@ -147,27 +147,21 @@ class Janitor:
             log.info("files deleted whose time was over", count=deleted)
 
     async def calibrate(self) -> None:
-        """Measure on the latest decisions what quality costs, for each policy of the catalog that has a target.
-
-        One under which little was decided yet is measured on what was decided under all; of little nothing is concluded.
-        """
+        """Measure on the latest decisions what quality costs, for each policy of the catalog that has a target."""
         catalog = self._runtime.offer.catalog
-        aimed = {each.hash for each in catalog.policies.values() if each.has_target}
-        if not aimed:
-            return
+        aimed = {each.hash for each in catalog.all_policies if each.has_target}
+        named = {each.hash for each in catalog.policies.values()}
         async with self._runtime.database.transaction() as session:
             newest = await learned.newest_decision(session)
             if newest == self._calibrated_at:
                 return
-            offers = await learned.recent_offers(session, most=MOST_OFFERS)
-        self._calibrated_at = newest
-        every = [each for jobs in offers.values() for each in jobs]
+            choices = await learned.recent_offers(session, most=MOST_OFFERS)
+        used = {each.basis.policy for each in choices}
+        found = await asyncio.to_thread(measured, choices, aimed & (named | used), catalog=catalog.hash)
         async with self._runtime.database.transaction() as session:
-            for policy in sorted(aimed):
-                jobs = own if len(own := offers.get(policy, [])) >= LEAST_OFFERS else every
-                curve = curve_of(jobs) if len(jobs) >= LEAST_OFFERS else None
-                if curve is not None:
-                    await learned.store_curve(session, curve, policy=policy, catalog=catalog.hash)
+            for basis, each in found.items():
+                await learned.store_curve(session, basis, each)
+        self._calibrated_at = newest
 
     def _count_taken_over(self, moved: Sequence[Moved]) -> None:
         """What will be called again may have been called, and is then paid for twice."""

@@ -145,7 +145,9 @@ class Placing:
         shadow = now.catalog.shadow
         if shadow is None or share_of(job.id, SHADOW) > shadow.share:
             return None
-        insight = replace(now.insight(job), worth=self._insights.worth_of(job, shadow.policy), prices=None)
+        known = now.insight(job)
+        worth = self._insights.worth_of(job, shadow.policy, known.signals)
+        insight = replace(known, worth=worth, prices=None)
         return self._route(job, now, policy=shadow.policy, insight=insight)
 
     def _route(self, job: RoutableJob, now: Round, *, policy: RoutingPolicy, insight: Insight) -> Decision:

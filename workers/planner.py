@@ -13,7 +13,8 @@ from uuid import UUID
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.capacity import room
 from router_service.routing.replay import job_of
-from router_service.store import plans, quotes
+from router_service.store import plans, quotes, sweeps
+from router_service.store.plans import StoredPlan
 from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from router_service.routing.insight import Insight
     from router_service.store.plans import DueBatch
     from router_service.store.quotes import Question
-    from workers.assigning import Work
+    from workers.assigning import Dealt, Work
     from workers.insights import Insights
     from workers.runtime import Runtime
 
@@ -33,6 +34,8 @@ log = logger(__name__)
 AGAIN_S = 60.0  # what is left of a batch is planned again after so long, or sooner if it will be done soon
 LEAST_AGAIN_S = 5.0
 LOOKS = 8
+RESERVE = 0.03  # of a budget: what answers may be longer than is expected
+NEAR = 0.8  # of a budget: from then on it is looked at more often
 STALE_S = 60.0  # a quote that was taken so long ago is taken again
 MOST_LOOKED_AT = 5000  # jobs of a batch; a larger one is judged by a sample: its mean cost is known to 1 or 2 %
 PAGE = 200  # what is reckoned between two looks at the other loops
@@ -93,6 +96,7 @@ class Planner:
         if not jobs:
             return
         counters, begins_after_s = await self._counters(catalog), PLANNING_S if due.plan is None else 0.0
+        left_usd = None if due.budget_usd is None else max(0.0, due.budget_usd - progress.committed_usd)
         from workers.assigning import Work, latencies_of  # noqa: PLC0415 (the solver is loaded where a batch is planned)
 
         work = Work(
@@ -104,36 +108,55 @@ class Planner:
             tenant_id=due.tenant_id,
             left_s=due.left_s - begins_after_s,
             is_hurried=due.is_hurried,
-            budget_usd=None if due.budget_usd is None else max(0.0, due.budget_usd - progress.committed_usd),
+            budget_usd=None if left_usd is None else left_usd * (1 - RESERVE),
             slots=due.slots,
             own=progress.under_way,
             others=others,
         )
         before = Plan.from_json(stored[due.plan]["plan"]) if due.plan in stored else None
-        plan, quoted = await asyncio.to_thread(_solved, work, before)
-        promise = None if quoted is None else quoted | {"after_s": due.elapsed_s + begins_after_s}
-        await self._store(due, plan, promise, latencies_of(catalog, counters))
+        found = await asyncio.to_thread(_solved, work, before)
+        if isinstance(found, Infeasible):
+            log.info("no plan meets a batch's goal", batch=str(due.id), why=str(found))
+            if left_usd is not None and _is_over(found, left_usd, is_first=before is None):
+                await self._stop(due, found, spent_usd=progress.cost_usd)
+                return
+            found = await asyncio.to_thread(_solved_instead, work, found, before)
+        is_near = due.budget_usd is not None and progress.committed_usd > NEAR * due.budget_usd
+        again_s = LEAST_AGAIN_S if is_near else AGAIN_S if isinstance(found, Infeasible) else _again_s(found.plan)
+        await self._store(due, found, latencies_of(catalog, counters), begins_after_s=begins_after_s, again_s=again_s)
 
     async def _store(
         self,
         due: DueBatch,
-        plan: Plan | Infeasible,
-        quoted: Mapping[str, Any] | None,
+        found: Dealt | Infeasible,
         latencies: Mapping[str, tuple[float, float]],
+        *,
+        begins_after_s: float,
+        again_s: float,
     ) -> None:
         async with self._runtime.database.transaction() as session:
-            if isinstance(plan, Infeasible):
-                await plans.keep(session, due.id, note=str(plan), again_s=AGAIN_S)
-            elif plan.hash == due.plan:
-                await plans.keep(session, due.id, note=None, again_s=_again_s(plan))
+            if isinstance(found, Infeasible) or found.plan.hash == due.plan:
+                note = str(found) if isinstance(found, Infeasible) else found.note
+                await plans.keep(session, due.id, note=note, again_s=again_s)
             else:
-                document, again_s = {"plan": plan.as_json(), "latencies": latencies}, _again_s(plan)
-                await plans.store(session, due, name=plan.hash, document=document, quoted=quoted, again_s=again_s)
-        if isinstance(plan, Infeasible):
-            log.info("no plan meets a batch's goal", batch=str(due.id), why=str(plan))
-        else:
-            log.info("batch planned", batch=str(due.id), plan=plan.hash, jobs=plan.jobs, gap=round(plan.gap, 4))
+                stored = StoredPlan(
+                    hash=found.plan.hash,
+                    document={"plan": found.plan.as_json(), "latencies": latencies},
+                    quoted=found.quoted and found.quoted | {"after_s": due.elapsed_s + begins_after_s},
+                    note=found.note,
+                )
+                await plans.store(session, due, stored, again_s=again_s)
+                log.info("batch planned", batch=str(due.id), plan=stored.hash, gap=round(found.plan.gap, 4))
         await self._runtime.ring()
+
+    async def _stop(self, due: DueBatch, why: Infeasible, *, spent_usd: float) -> None:
+        """End a batch that would cost more than its budget: before its first call, or when the budget is spent."""
+        said = "nothing was begun" if due.plan is None and not spent_usd else f"{spent_usd:.4g} USD are spent"
+        message = f"budget_usd is {due.budget_usd:g}, {said}: {why}"
+        async with self._runtime.database.transaction() as session:
+            if await plans.stop(session, due.id, message=message):
+                await sweeps.cancel_batches(session, batch_id=due.id)
+        log.info("batch stopped by its budget", batch=str(due.id))
 
     async def _known(self, jobs: Sequence[RoutableJob], catalog: Catalog) -> dict[UUID, Insight]:
         """What is known of the jobs, read page by page: what was read is kept though a later page fails."""
@@ -171,8 +194,17 @@ class Planner:
             slots=asked["max_parallel_requests"],
             others=others,
         )
-        plan, quoted = await asyncio.to_thread(_solved, work, None)
-        return {"note": str(plan)} if quoted is None else {"quote": quoted | {"after_s": START_S}}
+        found = await asyncio.to_thread(_solved, work, None)
+        if isinstance(found, Infeasible):
+            return {"note": str(found)}
+        return {"quote": (found.quoted or {}) | {"after_s": START_S}}
+
+
+def _is_over(why: Infeasible, left_usd: float, *, is_first: bool) -> bool:
+    """Whether a batch's budget does not suffice: for a first plan the whole of it, for what is left until it is spent."""
+    if not why.needs_money or why.least_cost_usd is None:
+        return False
+    return why.least_cost_usd > left_usd if is_first else left_usd <= 0
 
 
 def _again_s(plan: Plan) -> float:
@@ -180,13 +212,15 @@ def _again_s(plan: Plan) -> float:
     return min(AGAIN_S, max(LEAST_AGAIN_S, plan.finish_s / LOOKS))
 
 
-def _solved(work: Work, before: Plan | None) -> tuple[Plan | Infeasible, dict[str, Any] | None]:
-    """In a thread: a plan, and where it is the first one what it promises."""
-    from workers.assigning import first_plan, next_plan  # noqa: PLC0415 (the solver is loaded where a batch is planned)
+def _solved(work: Work, before: Plan | None) -> Dealt | Infeasible:
+    """In a thread."""
+    from workers.assigning import dealt  # noqa: PLC0415 (the solver is loaded where a batch is planned)
 
-    if before is not None:
-        return next_plan(before, work), None
-    found = first_plan(work)
-    if isinstance(found, Infeasible):
-        return found, None
-    return found.plan, found.as_json() | {"looked_at": len(work.jobs)}
+    return dealt(work, before)
+
+
+def _solved_instead(work: Work, why: Infeasible, before: Plan | None) -> Dealt | Infeasible:
+    """In a thread."""
+    from workers.assigning import dealt_instead  # noqa: PLC0415 (as above)
+
+    return dealt_instead(work, why, before)

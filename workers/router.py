@@ -16,7 +16,7 @@ from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
 from router_service.jobs.spec import AUTO, split_lane
 from router_service.routing import fairness
-from router_service.routing.constraints import BREAKER, DEADLINE
+from router_service.routing.constraints import ALIKE_IN_LANE, BREAKER, DEADLINE
 from router_service.routing.decision import Outlook
 from router_service.routing.methods import BUILT_IN
 from router_service.store import decisions, dispatch
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from router_service.routing.counters import Counters
-    from router_service.routing.decision import Decision
+    from router_service.routing.decision import Candidate, Decision
     from router_service.routing.methods import Methods
     from router_service.store.dispatch import Taken
     from router_service.store.session import Session
@@ -44,6 +44,7 @@ MOST_PASSES = 100
 LEAST_WAIT_S = 0.005
 MOST_HOLD_S = 5.0
 PLAN_WAIT_S = 0.25
+MOST_READING_S = 0.5  # of a pass: others wait behind long requests meanwhile
 HOMELESS_HOLD_S = 10.0
 
 
@@ -142,7 +143,10 @@ class Router:
                     return Pass()
                 unplanned = {each.lane: PLAN_WAIT_S for each in taken if _awaits_plan(each)}
                 ready = [each for each in taken if not _awaits_plan(each)]
-                now.known = await self._insights.of(session, [each.job for each in ready], catalog=catalog)
+                now.known = await self._insights.of(
+                    session, [each.job for each in ready], catalog=catalog, patience_s=MOST_READING_S
+                )
+                ready = [each for each in ready if now.insight(each.job).is_read]  # the rest in the next pass
                 weights = {each.tenant_id: catalog.tenant(each.tenant_id).weight for each in taken}
                 waiting = await self._placing.place(await self._in_order(ready, weights), now)
                 blocked_by = unplanned | await self._sort(session, waiting, now)
@@ -216,14 +220,21 @@ def _awaits_plan(each: Taken) -> bool:
 
 
 def _lane_apart(each: Taken, decision: Decision, now: Round) -> int | None:
-    """A lane of its own for a job that waits for one model while others of its lane, which say something else, may find room.
+    """A lane of its own for a job that waits for one model while others of its lane, unlike it, may find room at another.
 
-    None where the lane's jobs are all alike, or no other model that could do it has room.
+    None where the lane's jobs are all alike, or no other model has room.
     """
-    if each.job.id not in now.known or decision.model_id is None:
-        return None
-    others = [other.model for other in decision.candidates if other.eligible and other.model != decision.model_id]
-    return split_lane(each.lane, decision.model_id) if any(now.counters[other].room > 0 for other in others) else None
+
+    def is_others(candidate: Candidate) -> bool:
+        """Whether jobs of the lane that are shorter, or say something else, may go there."""
+        if candidate.eligible:
+            return candidate.model != decision.model_id and each.job.id in now.known
+        return candidate.reason not in ALIKE_IN_LANE
+
+    broken = "+".join(sorted(other.model for other in decision.candidates if other.reason == BREAKER))
+    apart = split_lane(each.lane, decision.model_id or broken)
+    has_room = any(is_others(other) and now.counters[other.model].room > 0 for other in decision.candidates)
+    return apart if has_room else None
 
 
 def _worth_asking_s(decision: Decision, counters: Mapping[str, Counters]) -> float:

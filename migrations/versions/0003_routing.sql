@@ -58,13 +58,16 @@ CREATE TABLE quotes (
 );
 CREATE INDEX quotes_open ON quotes (created_at) WHERE answer IS NULL;
 
--- What a right answer is worth under a policy, so that the mean quality meets a target (router_service.routing.calibration).
+-- What a right answer is worth under a policy, so that the mean quality meets a target (router_service.routing.calibration), on what
+-- a predictor expects ('': none). `catalog`: under which it was measured, '' under several.
 CREATE TABLE calibrations (
-  policy text CONSTRAINT calibrations_pk PRIMARY KEY,
+  policy text NOT NULL,
+  predictor text NOT NULL,
   catalog text NOT NULL,
   jobs integer NOT NULL,
   curve json NOT NULL,
-  made_at timestamptz NOT NULL DEFAULT now()
+  made_at timestamptz NOT NULL DEFAULT now(),
+  CONSTRAINT calibrations_pk PRIMARY KEY (policy, predictor)
 );
 
 -- What users, checks and judges said of answers; one verdict of each source for a job.
@@ -81,8 +84,8 @@ CREATE TABLE feedback (
   CONSTRAINT feedback_pk PRIMARY KEY (job_id, source)
 );
 
--- Their sums, and of what had been expected of the same answers: from these routing learns. Of each tenant, and under '' of all
--- who share.
+-- Their sums, and of what had been expected of the same answers, and of their models on jobs of the kind (levels): from these
+-- routing learns. Of each tenant, and under '' of all who share.
 CREATE TABLE quality_counts (
   tenant_id text NOT NULL,
   model_id text NOT NULL,
@@ -90,6 +93,7 @@ CREATE TABLE quality_counts (
   score float8 NOT NULL,
   trials float8 NOT NULL,
   expected float8 NOT NULL,
+  levels float8 NOT NULL DEFAULT 0,
   changed_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT quality_counts_pk PRIMARY KEY (tenant_id, model_id, domain)
 );

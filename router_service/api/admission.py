@@ -40,13 +40,19 @@ def check(spec: JobSpec, *, catalog: Catalog, tenant_id: str, path: str) -> None
     """
     _check_names(spec, catalog=catalog, path=path)
     job = RoutableJob(id=NOBODY, epoch=0, spec=spec, tenant_id=tenant_id)
-    wanted, policy = spec.preferences.policy, catalog.policy_of(job)
-    if wanted is not None and policy.name != wanted:
-        near = nearest(wanted[:100], {*catalog.policies, *Strategy})
+    wishes, policy = spec.preferences, catalog.policy_of(job)
+    if policy.missing is not None:
+        near = nearest(policy.missing[:100], {*catalog.policies, *Strategy})
         raise InvalidRequestError(
-            f"router.policy: no policy is named {wanted[:100]!r}{near}",
+            f"router.policy: no policy is named {policy.missing[:100]!r}{near}",
             param="router.policy",
             code="unknown_policy",
+        )
+    if wishes.quality_target is not None and not policy.has_target:
+        raise InvalidRequestError(
+            f"router.quality_target: the policy {policy.name!r} aims at no quality; leave router.policy out, or name one of "
+            f"strategy {Strategy.QUALITY_TARGET} without quality_usd",
+            param="router.quality_target",
         )
     asked = Question.of(job, policy=policy, insight=UNREAD)
     models = [model for rank in ranks_of(asked, catalog) for model in rank]

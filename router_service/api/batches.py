@@ -169,7 +169,7 @@ def is_planned(router: RouterWishes | None, *, has_goal: bool, catalog: Catalog,
 
     Raises InvalidRequestError for a goal where its policy plans nothing.
     """
-    wishes = Preferences(policy=router.policy if router else None)
+    wishes = Preferences(policy=router.policy, quality_target=router.quality_target) if router else Preferences()
     spec = JobSpec(model=AUTO, tokens_in=0, preferences=wishes)
     policy = catalog.policy_of(RoutableJob(id=NOBODY, epoch=0, spec=spec, tenant_id=tenant_id))
     if has_goal and policy.plan is False:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from router_service.capacity import room
 from router_service.capacity.connection import unavailable
 from router_service.errors import UnavailableError
 from router_service.jobs.spec import RoutableJob
-from router_service.routing.calibration import curve_of, prior_cases, worth_of
 from router_service.routing.decision import Outlook, route
 from router_service.routing.gaps import Gaps
-from router_service.routing.insight import Insight
 from router_service.routing.question import Question
 from router_service.store import decisions, dispatch, learned
 
@@ -37,16 +36,14 @@ async def look(here: State, rows: Sequence[Any]) -> list[tuple[Decision, Gaps]]:
     catalog, counters = here.offered(), await _counters(here)
     async with here.database.transaction() as session:
         read, _unread = await decisions.load_signals(session, [row.id for row in rows])
-        curves = await learned.curves(session)
-    prior = curve_of(prior_cases(catalog))
+        known = await learned.knowledge(session, catalog, before={})
 
     def decided(row: Any) -> tuple[Decision, Gaps]:
         spec = dispatch.spec_of(row, excluded=row.excluded)
         job = RoutableJob(id=row.id, epoch=row.epoch, spec=spec, tenant_id=row.tenant_id)
-        policy = catalog.policy_of(job)
-        insight = Insight(
-            signals=read.get(row.id), worth=worth_of(policy, job, curves, prior=prior), is_read=row.id in read
-        )
+        policy, signals = catalog.policy_of(job), read.get(row.id)
+        worth = known.worth_of(job, policy, signals)
+        insight = replace(known.insight(job, signals, catalog), worth=worth, is_read=signals is not None)
         decision = route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
         return decision, Gaps.of(Question.of(job, policy=policy, insight=insight))
 

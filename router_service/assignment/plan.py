@@ -87,7 +87,8 @@ class Infeasible:
     """Nothing meets the goal.
 
     `broken` names what cannot be kept together, `limits` those in the way. Each figure is what could be asked for in its place,
-    all else as asked; None where that would not help. `stranded`: jobs that no model may do at all.
+    all else as asked; None where that would not help. `stranded`: jobs that no model may do, or none in time, for which there
+    would have to be `least_finish_s` at the very least.
     """
 
     broken: tuple[str, ...]
@@ -97,9 +98,16 @@ class Infeasible:
     least_cost_usd: float | None = None
     stranded: int = 0
 
+    @property
+    def needs_money(self) -> bool:
+        """Whether nothing else would do."""
+        return self.least_cost_usd is not None and self.least_finish_s is None and self.best_quality is None
+
     def __str__(self) -> str:
         if self.stranded:
-            return f"{self.stranded} jobs have no model that may do them in time; take them out, or offer one that may"
+            in_time = "" if self.least_finish_s is None else " in time"
+            longer = "" if self.least_finish_s is None else f", or give more than {self.least_finish_s:.4g} s"
+            return f"{self.stranded} jobs have no model that may do them{in_time}; take them out, offer one that may{longer}"
         ways = [
             text
             for value, text in (

@@ -10,6 +10,8 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from router_service.assignment.hindrances import explain
 from router_service.assignment.jobs import sample_of
 from router_service.assignment.plan import Infeasible, Plan
@@ -39,9 +41,13 @@ def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> 
     """
     if len(jobs) == 0:
         raise ValueError("there are no jobs to assign; a plan needs one at least")
-    jobs = _in_time(jobs, goal)
-    if stranded := int((~jobs.eligible.any(axis=1)).sum()):
+    if stranded := _stranded(jobs):
         return Infeasible(broken=("eligible models",), stranded=round(stranded * scale))
+    fastest_s = np.where(jobs.eligible, jobs.latency_s, np.inf).min(axis=1)
+    jobs = _in_time(jobs, goal)
+    if stranded := _stranded(jobs):
+        least_s = float(fastest_s.max())
+        return Infeasible(broken=("deadline",), stranded=round(stranded * scale), least_finish_s=least_s)
     few = sample_of(jobs)
     search = Search(jobs=few, limits=capacity.limits, scale=scale * len(jobs) / len(few))
     asked = Asked(quality=goal.quality, budget_usd=goal.budget_usd, deadline_s=goal.deadline_s)
@@ -58,6 +64,11 @@ def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> 
             frame = Frame(target=target, begun_s=begun_s, bound_s=bound_s, scale=scale)
             return _in_deadline(jobs, capacity, found=found, frame=frame, deadline_s=goal.deadline_s)
     return explain(search, asked, tail_s=_tail_s(jobs))
+
+
+def _stranded(jobs: Jobs) -> int:
+    """How many have no model."""
+    return int((~jobs.eligible.any(axis=1)).sum())
 
 
 def _in_time(jobs: Jobs, goal: Goal) -> Jobs:

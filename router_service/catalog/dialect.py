@@ -270,6 +270,10 @@ class PolicySection(Section):
     def _one_aim(self) -> Self:
         if self.quality_target is not None and self.quality_usd is not None:
             raise ValueError("give `quality_target` or `quality_usd`: the one is calibrated to what the other states")
+        is_aimed = self.quality_target is not None or self.quality_usd is not None
+        aims = "strategy" not in self.model_fields_set or self.strategy == "quality-target" or ":" in self.strategy
+        if is_aimed and not aims:
+            raise ValueError(f"`strategy: {self.strategy}` aims at no quality; leave it out, or write quality-target")
         return self
 
 

@@ -143,7 +143,8 @@ def report_problems(batch: Json) -> None:
     """Say on stderr why a batch did not complete: the lines at fault, or how many jobs failed and where to look."""
     problems = (batch.get("errors") or {}).get("data") or []
     for problem in problems[:SHOWN_PROBLEMS]:
-        output.say(f"line {problem.get('line')}: {problem.get('message')} ({problem.get('code')})")
+        where = f"line {problem['line']}: " if problem.get("line") is not None else ""
+        output.say(f"{where}{problem.get('message')} ({problem.get('code')})")
     if len(problems) > SHOWN_PROBLEMS:
         output.say(f"... and {len(problems) - SHOWN_PROBLEMS} more")
     counts = batch.get("request_counts") or {}

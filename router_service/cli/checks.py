@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from router_service.cli.client import ApiClient
 from router_service.embedded import binaries
-from router_service.errors import CatalogError, StackError, UnavailableError, WaybillError
+from router_service.errors import CatalogError, SettingsError, StackError, UnavailableError, WaybillError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,6 +55,7 @@ class Target:
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
     broker_url: str = field(repr=False)
+    predictor: Path | None = None
 
 
 def python(_: Target) -> Iterator[Finding]:
@@ -174,6 +175,30 @@ def tokenizers(models: Iterable[Model], *, is_installed: bool) -> Iterator[Findi
             if is_installed
             else "pip install '.[tokenizer]' where the provider workers run, then restart them",
         )
+
+
+def routing(target: Target) -> Iterator[Finding]:
+    """What the router loads beside the catalog."""
+    try:
+        check_routing(target.predictor)
+    except SettingsError as error:
+        advice = "mend it, or unset WAYBILL_PREDICTOR; a plugin is removed by uninstalling its package"
+        yield Finding(check="routing", level=Level.FAIL, detail=str(error), advice=advice)
+        return
+    own = "the shipped predictor" if target.predictor is None else str(target.predictor)
+    yield Finding(check="routing", level=Level.OK, detail=f"{own}, and every plugin, can be loaded")
+
+
+def check_routing(predictor: Path | None) -> None:
+    """Load the plugins, and the predictor if one is named. Raises SettingsError."""
+    from router_service.prediction import Predictor  # noqa: PLC0415 brings numpy
+    from router_service.routing.methods import load_methods  # noqa: PLC0415 brings the plugins
+    from router_service.signals.plugins import load_extractors  # noqa: PLC0415 as above
+
+    load_methods()
+    load_extractors()
+    if predictor is not None:
+        Predictor.load(predictor)
 
 
 def database(target: Target) -> Iterator[Finding]:
@@ -324,4 +349,4 @@ def _unset(check: str, variable: str) -> Finding:
     )  # fmt: skip
 
 
-ALL = (python, embedded_binaries, data_dir, catalog, database, redis, broker, api)
+ALL = (python, embedded_binaries, data_dir, catalog, routing, database, redis, broker, api)

@@ -78,6 +78,7 @@ def _target(chosen: Options, *, config: Path | None) -> Target:
         api_url=chosen.url or (running.api_url if running else None),
         database_url=named.database_url.get_secret_value() or (running.database_url if running else ""),
         redis_url=named.redis_url.get_secret_value() or (running.redis_url if running else ""),
+        predictor=named.predictor,
         broker_url=named.broker or (running.broker_url if running else ""),
     )
 

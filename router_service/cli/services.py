@@ -50,13 +50,16 @@ def up(
 ) -> None:
     """Start everything on this machine: private servers in --data-dir, every role, Flower. Ctrl-C stops all of it."""
     from router_service import settings  # noqa: PLC0415 slow to load
+    from router_service.cli.checks import check_routing  # noqa: PLC0415 as above
     from router_service.embedded import stack  # noqa: PLC0415 brings the servers
 
     if config is not None and not config.is_file():
         raise UsageProblemError(f"--config {config}: no such file; a catalog in LiteLLM's YAML dialect would be right")
+    chosen = settings.load()
+    check_routing(chosen.predictor)  # here, where it can be read: roles that cannot start are only started again
     named: dict[str, Path] = {"data_dir": options(context).data_dir, **({"config": config} if config else {})}
     stack.Stack(
-        settings.load().model_copy(update=named),
+        chosen.model_copy(update=named),
         stack.StackOptions(host=host, port=port, workers=workers, flower=flower),
         say=output.tell,
     ).run()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 THRESHOLD_NAME = re.compile(r"router-(0(?:\.\d{1,6})?|1(?:\.0{1,6})?)")
+MODEL_BITS = 20  # of a lane's number: which model its jobs wait for
 TYPICAL_TOKENS_OUT = 512  # where nobody bounds an answer and nothing is known of its model
 
 
@@ -82,7 +83,9 @@ def threshold_of(name: str) -> float | None:
 
 
 def lane_of(spec: JobSpec, *, tenant_id: str, interactive: bool = True) -> int:
-    """The lane of a job: jobs of one tenant that compete for the same models. A signed 64-bit hash.
+    """The lane of a job: jobs of one tenant that compete for about the same models. A signed 64-bit hash.
+
+    Wishes that are numbers, and may differ from line to line, are left out or in steps: the router looks at each lane.
 
     The router takes jobs lane by lane, so that a backlog for a busy model does not hide work for an idle one. A lane below 0
     is of jobs that somebody waits for, one from 0 on of a batch's: so the router finds the former without a look at the latter.
@@ -92,7 +95,7 @@ def lane_of(spec: JobSpec, *, tenant_id: str, interactive: bool = True) -> int:
         spec.model,
         *spec.features,
         spec.residency or "",
-        repr(spec.quality),
+        "" if spec.quality is None else f"{spec.quality:.1f}",
         *sorted(spec.excluded),
         spec.fallback,
         *spec.preferences.parts(),
@@ -102,9 +105,10 @@ def lane_of(spec: JobSpec, *, tenant_id: str, interactive: bool = True) -> int:
 
 
 def split_lane(lane: int, model_id: str) -> int:
-    """The lane, of the same kind, for those of a lane's jobs that wait for this model."""
-    number = _number(f"{lane}\x1f{model_id}")
-    return ~number if lane < 0 else number
+    """The lane, of the same kind, for those of a lane's jobs that wait for this model; for one of that lane it is the same."""
+    number = ~lane if lane < 0 else lane
+    apart = (number >> MODEL_BITS << MODEL_BITS) | (_number(model_id) & ((1 << MODEL_BITS) - 1))
+    return ~apart if lane < 0 else apart
 
 
 def _number(text: str) -> int:

@@ -177,11 +177,11 @@ class Predictor:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             names = json.loads(arrays.pop("names").tobytes())
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            if names["format"] != FORMAT:
+                raise SettingsError(f"{path}: format {names['format']!r}; this version reads {FORMAT}; train it again")
+            predictor = cls._of(names, arrays, embedding or shipped())
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise SettingsError(f"{path}: not a predictor written by `waybill train`: {error}") from error
-        if names.get("format") != FORMAT:
-            raise SettingsError(f"{path}: format {names.get('format')!r}; this version reads {FORMAT}; train it again")
-        predictor = cls._of(names, arrays, embedding or shipped())
         if predictor.hash != names["hash"]:
             raise SettingsError(f"{path}: its content is not what its hash says; it was changed or cut off")
         return predictor

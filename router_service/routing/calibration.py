@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 
 from router_service.routing.insight import Worth
-from router_service.routing.strategies import USUAL_TOKENS_IN, USUAL_TOKENS_OUT, margin_of, share_of
+from router_service.routing.strategies import USUAL_TOKENS_IN, USUAL_TOKENS_OUT, margin_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from router_service.catalog.models import Catalog
-    from router_service.catalog.policies import RoutingPolicy
-    from router_service.jobs.spec import RoutableJob
 
 Floats: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
 Ints: TypeAlias = "np.ndarray[tuple[int, ...], np.dtype[np.int64]]"
@@ -30,6 +28,7 @@ POINTS = 120
 LEAST_PART, LEAST_STEP, LEAST_GAIN = 1e-5, 0.1, 1e-3  # of the dearest offer, of the cheapest one, of a right answer
 PRIOR_HARDNESS = tuple(step / 4 for step in range(-8, 9))  # in logits around the mean job
 DEFAULT_TARGET = 0.95
+FEWEST_JOBS = 50  # on fewer nothing is concluded
 
 
 class Offer(NamedTuple):
@@ -90,20 +89,6 @@ def curve_of(cases: Iterable[Mapping[str, Offer]]) -> Curve | None:
         if not points or share > points[-1].quality_share:
             points.append(Point(worth, share, float(cost[rows, choice].mean())))
     return Curve(points=tuple(points), jobs=len(jobs))
-
-
-def worth_of(
-    policy: RoutingPolicy, job: RoutableJob, curves: Mapping[str, Curve], *, prior: Curve | None
-) -> Worth | None:
-    """What a right answer is worth for a job: as calibrated for its policy, else by `prior`; None where nothing tells.
-
-    None also where the policy states it, or has no use for it.
-    """
-    if not policy.has_target:
-        return None
-    curve = curves.get(policy.hash, prior)
-    target = job.spec.preferences.quality_target or policy.quality_target or DEFAULT_TARGET
-    return None if curve is None else curve.worth(target, draw=share_of(job.id, DRAW))
 
 
 def prior_cases(catalog: Catalog) -> list[dict[str, Offer]]:

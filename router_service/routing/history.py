@@ -71,7 +71,7 @@ class History:
 
 def policy_by_hash(name: str, catalog: Catalog | None) -> RoutingPolicy | None:
     """One of the catalog's policies, or of those that are built in; None where there is none of that hash."""
-    known = [*(catalog.policies.values() if catalog else ()), BUILT_IN_POLICY, *PRESETS.values()]
+    known = catalog.all_policies if catalog else (BUILT_IN_POLICY, *PRESETS.values())
     return next((policy for policy in known if policy.hash == name), None)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from router_service.signals.request import Request
     from router_service.signals.signals import JSON
 
-PARTIAL = "text.partial"  # flags may be missing: the middle of the text was not looked at
+PARTIAL = "text.partial"  # flags may be missing: not all of the text was looked at
 
 _MODALITY = {
     "text": Modality.TEXT,
@@ -27,7 +27,7 @@ class Form:
     """`modalities`, and the flag `text.partial`."""
 
     name = "form"
-    version = "1"
+    version = "2"
 
     def extract(self, requests: Sequence[Request]) -> list[Mapping[str, JSON]]:
         return [

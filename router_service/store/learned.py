@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from router_service.routing.calibration import Curve, Offer, Point
-from router_service.routing.estimates import EVERYBODY, Cell, Count
+from router_service.routing.calibration import Curve, Offer, Point, curve_of, prior_cases
+from router_service.routing.estimates import EVERYBODY, Cell, Count, Shift, shifts_of
 from router_service.routing.insight import Worth
+from router_service.routing.knowledge import Basis, Choice, Knowledge, Measured
 from router_service.signals.signals import Signals
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
 
+    from router_service.catalog.models import Catalog
     from router_service.store.session import Session
 
 
 class Verdict(NamedTuple):
     """What somebody said of a job's answer. `score`: 0 wrong to 1 right; `source`: who says so, one verdict each.
 
-    `domain`: of the job, '' where it is not known; `expected`: the score that was to be expected before any verdict.
+    `domain`: of the job, '' where it is not known; `expected`: the score that was to be expected of the answer before any
+    verdict, `level`: of the model on jobs of the kind.
     """
 
     job_id: UUID
@@ -28,6 +32,7 @@ class Verdict(NamedTuple):
     score: float
     domain: str
     expected: float
+    level: float
 
 
 class Judged(NamedTuple):
@@ -37,17 +42,20 @@ class Judged(NamedTuple):
     signals: Signals | None
 
 
-async def recent_offers(session: Session, *, most: int) -> dict[str, list[dict[str, Offer]]]:
-    """What the latest decisions had to choose from, by policy: of each, every eligible model with a price and a quality."""
-    by_policy: dict[str, list[dict[str, Offer]]] = {}
-    for row in await session.rows("offers_recent", most=most):
-        offers = {
-            each["model"]: Offer(each["cost_usd"], each["quality"])
-            for each in row.candidates
-            if each.get("cost_usd") is not None and each.get("quality") is not None
-        }
-        by_policy.setdefault(row.policy, []).append(offers)
-    return by_policy
+async def recent_offers(session: Session, *, most: int) -> list[Choice]:
+    """What the latest decisions had to choose from: every eligible model with a price and a quality."""
+    return [
+        Choice(
+            Basis(row.policy, row.predictor),
+            row.catalog,
+            {
+                each["model"]: Offer(each["cost_usd"], each["quality"])
+                for each in row.candidates
+                if each.get("cost_usd") is not None and each.get("quality") is not None
+            },
+        )
+        for row in await session.rows("offers_recent", most=most)
+    ]
 
 
 async def newest_decision(session: Session) -> datetime | None:
@@ -56,25 +64,27 @@ async def newest_decision(session: Session) -> datetime | None:
     return None if row is None else row.decided_at
 
 
-async def store_curve(session: Session, curve: Curve, *, policy: str, catalog: str) -> None:
-    """The newest curve of a policy, in the place of the one before."""
+async def store_curve(session: Session, basis: Basis, measured: Measured) -> None:
+    """The newest curve, in the place of the one before."""
     await session.rows(
         "curve_store",
-        policy=policy,
-        catalog=catalog,
-        jobs=curve.jobs,
-        curve=json.dumps([list(each) for each in curve.points]),
+        **basis._asdict(),
+        catalog=measured.catalog,
+        jobs=measured.curve.jobs,
+        curve=json.dumps([list(each) for each in measured.curve.points]),
     )
 
 
-async def curves(session: Session) -> dict[str, Curve]:
-    """By policy."""
-    return {
-        row.policy: Curve(
-            points=tuple(Point(Worth(*worth), share, cost) for worth, share, cost in row.curve), jobs=row.jobs
-        )
-        for row in await session.rows("curves")
-    }
+async def knowledge(session: Session, catalog: Catalog, *, before: Mapping[Cell, Shift]) -> Knowledge:
+    """All that was learned, for jobs under a catalog. `before`: the shifts in use."""
+    curves: dict[Basis, Curve] = {}
+    older: dict[Basis, Curve] = {}
+    for row in await session.rows("curves"):
+        points = tuple(Point(Worth(*worth), share, cost) for worth, share, cost in row.curve)
+        found = curves if row.catalog == catalog.hash else older
+        found[Basis(row.policy, row.predictor)] = Curve(points=points, jobs=row.jobs)
+    shifts = shifts_of(await counts(session), before)
+    return Knowledge(curves=curves, older=older, prior=curve_of(prior_cases(catalog)), shifts=shifts)
 
 
 async def judged(session: Session, job_id: UUID, *, tenant_id: str) -> Judged | None:
@@ -98,6 +108,6 @@ async def give_verdict(session: Session, verdict: Verdict, *, tenant_id: str, sh
 async def counts(session: Session) -> dict[Cell, Count]:
     """Of each learner (a tenant, or EVERYBODY for all who share) how right models' answers were, by model and domain."""
     return {
-        Cell(row.tenant_id, row.model_id, row.domain): Count(row.score, row.trials, row.expected)
+        Cell(row.tenant_id, row.model_id, row.domain): Count(row.score, row.trials, row.expected, row.levels)
         for row in await session.rows("quality_counts")
     }

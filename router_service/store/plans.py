@@ -38,18 +38,34 @@ class DueBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPlan:
+    """A plan, `hash` its name. `document` is as in `documents`; `quoted`: what a first one promises, later ones' are not kept.
+
+    `note`: what of the goal it does not keep.
+    """
+
+    hash: str
+    document: Mapping[str, Any]
+    quoted: Mapping[str, Any] | None
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """`left`: jobs that may still be dealt out; `under_way`: those routed or running, by model; USD of all calls so far."""
+    """`left`: jobs that may still be dealt out; `under_way`: those routed or running, by model; USD of all calls so far.
+
+    `under_way_usd`: what the decisions on those under way expect them to cost.
+    """
 
     left: int
-    done: int
     under_way: Mapping[str, int]
+    under_way_usd: float
     cost_usd: float
 
     @property
     def committed_usd(self) -> float:
-        """With what is under way, at what jobs have cost in the mean."""
-        return self.cost_usd + (self.cost_usd / self.done * sum(self.under_way.values()) if self.done else 0.0)
+        """What is spent, and what is under way."""
+        return self.cost_usd + self.under_way_usd
 
 
 async def claim(session: Session, *, again_s: float) -> DueBatch | None:
@@ -72,7 +88,7 @@ async def claim(session: Session, *, again_s: float) -> DueBatch | None:
 async def progress(session: Session, batch_id: UUID) -> Progress:
     row = await session.row("plan_progress", id=batch_id)
     assert row is not None, "an aggregate has one row"  # noqa: S101
-    return Progress(left=row.left, done=row.done, under_way=row.under_way, cost_usd=row.cost_usd)
+    return Progress(left=row.left, under_way=row.under_way, under_way_usd=row.under_way_usd, cost_usd=row.cost_usd)
 
 
 async def others(session: Session, batch_id: UUID | None = None) -> dict[str, int]:
@@ -94,31 +110,29 @@ async def left(session: Session, batch_id: UUID, *, every: int) -> list[Routable
     ]
 
 
-async def store(
-    session: Session,
-    due: DueBatch,
-    *,
-    name: str,
-    document: Mapping[str, Any],
-    quoted: Mapping[str, Any] | None,
-    again_s: float,
-) -> bool:
-    """Put a plan, `name` its hash, into force. False where another one was made meanwhile, or the batch has ended.
+async def store(session: Session, due: DueBatch, plan: StoredPlan, *, again_s: float) -> bool:
+    """Put a plan into force. False where another one was made meanwhile, or the batch has ended.
 
-    `document` is as in `documents`; `quoted`: what a first plan promises, that of a later one is not kept. `again_s`: until it is
-    looked at again.
+    `again_s`: until it is looked at again.
     """
     return bool(
         await session.rows(
             "plan_store",
             id=due.id,
             before=due.plan,
-            hash=name,
-            document=json.dumps(document),
-            quoted=None if quoted is None else json.dumps(quoted),
+            hash=plan.hash,
+            document=json.dumps(plan.document),
+            quoted=None if plan.quoted is None else json.dumps(plan.quoted),
+            note=plan.note,
             again_s=again_s,
         )
     )
+
+
+async def stop(session: Session, batch_id: UUID, *, message: str) -> bool:
+    """Have a batch cancelled since its goal cannot be kept. False where it has ended, or is being cancelled."""
+    error = {"code": "budget_exceeded", "message": message, "param": "budget_usd", "line": None}
+    return bool(await session.rows("plan_stop", id=batch_id, note=message, errors=json.dumps([error])))
 
 
 async def keep(session: Session, batch_id: UUID, *, note: str | None, again_s: float) -> None:

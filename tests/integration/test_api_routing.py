@@ -50,6 +50,7 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
     [
         ({"router": {"polciy": "x"}}, "router.polciy", "router.polciy"),
         ({"router": {"policy": "nobody's"}}, "router.policy", "cheapest-capable"),
+        ({"router": {"quality_target": 0.9, "policy": "fastest"}}, "router.quality_target", "aims at no quality"),
         ({"router": {"quality_target": 2}}, "router.quality_target", "less than or equal to 1"),
         ({"router": {"task": "dance"}}, "router.task", "summarize"),
         ({"router": {"residency": "us"}, "residency": "eu"}, "router.residency", "differs"),
@@ -114,9 +115,9 @@ async def test_lines_say_where_they_may_go_and_the_batch_says_it_for_all(api: ht
         request_line(2, router={"quality_target": 0.5}),
         request_line(3, body=body | {"router": {"language": "de"}, "provider": {"ignore": ["beta"]}}),
     ]
-    await make_batch(api, jsonl(*lines), router={"policy": "fastest", "quality_target": 0.9})
+    await make_batch(api, jsonl(*lines), router={"policy": "quality-target", "quality_target": 0.9})
     rows = await sql.rows("SELECT preferences FROM jobs ORDER BY line")
-    common = {"policy": "fastest", "quality_target": 0.9}
+    common = {"policy": "quality-target", "quality_target": 0.9}
     assert [row["preferences"] for row in rows] == [
         common,
         common | {"quality_target": 0.5},

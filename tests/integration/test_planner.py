@@ -7,6 +7,8 @@ import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import pytest
+
 from router_service.chat.request import read_chat
 from router_service.routing.history import History, replayed
 from router_service.store import decisions, plans
@@ -103,7 +105,7 @@ async def test_lines_that_name_their_model_do_not_wait(open_workers: OpenWorkers
     assert await models_of(sql, batch_id) == {"dear": 10}
 
 
-async def test_a_goal_that_cannot_be_kept_is_explained_and_the_jobs_go_on(
+async def test_a_batch_that_would_cost_more_than_its_budget_is_ended_before_its_first_call(
     open_workers: OpenWorkers, steps: Steps, sql: Sql
 ) -> None:
     workers = await open_workers(CHEAP, DEAR, router=POLICY)
@@ -111,8 +113,47 @@ async def test_a_goal_that_cannot_be_kept_is_explained_and_the_jobs_go_on(
     await workers.planner.plan_batches()
     row = await batch_row(sql, batch_id)
     assert row["plan"] is None
-    assert row["plan_note"].startswith("budget cannot be kept")
+    assert row["cancelling_at"] is not None
+    assert row["errors"][0]["code"] == "budget_exceeded"
+    assert row["errors"][0]["message"].startswith("budget_usd is 1e-06, nothing was begun: budget cannot be kept")
     assert "a budget of at least" in row["plan_note"]
+    await workers.route()
+    jobs = await sql.rows("SELECT DISTINCT state, error_message, model_id FROM jobs")
+    assert jobs == [{"state": "cancelled", "error_message": row["plan_note"], "model_id": None}]
+
+
+async def test_a_batch_whose_budget_is_spent_ends_what_it_has_not_begun(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    """Calls cost ten times what was expected: answers are longer than anybody could tell."""
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, jobs = await steps.batch(60, model="auto", tokens_out=100, plan_wait_s=WAIT_S, budget_usd=0.1)
+    await workers.planner.plan_batches()
+    assert (await batch_row(sql, batch_id))["plan"] is not None
+    await workers.route()
+    model = await sql.value("SELECT model_id FROM jobs WHERE state = 'routed' LIMIT 1")
+    await workers.call(model)
+    done = await sql.value("SELECT count(*) FROM jobs WHERE state = 'succeeded'")
+    assert 0 < done < len(jobs)
+    await sql.rows("UPDATE attempts SET cost_usd = 0.1")
+    await sql.rows("UPDATE batches SET plan_due_at = now()")
+    await workers.planner.plan_batches()
+    row = await batch_row(sql, batch_id)
+    assert row["errors"][0]["code"] == "budget_exceeded"
+    assert "USD are spent" in row["errors"][0]["message"]
+    assert await sql.value("SELECT count(*) FROM jobs WHERE state IN ('queued', 'routed', 'retry_wait')") == 0
+    assert await sql.value("SELECT count(*) FROM jobs WHERE state = 'succeeded'") == done
+
+
+async def test_a_time_that_cannot_be_kept_is_explained_and_the_batch_is_done_as_soon_as_can_be(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(60, model="auto", tokens_out=100, plan_wait_s=WAIT_S, finish_within_s=0.01)
+    await workers.planner.plan_batches()
+    row = await batch_row(sql, batch_id)
+    assert row["plan"] is not None
+    assert "or give more than 0.1 s" in row["plan_note"]
     await workers.route()
     assert (await models_of(sql, batch_id)) != {}
 
@@ -140,6 +181,31 @@ async def test_a_budget_is_kept_about(open_workers: OpenWorkers, steps: Steps, s
         await asyncio.sleep(0.02)
     cost = await sql.value("SELECT sum(cost_usd)::float8 FROM job_results")
     assert 0.8 * 0.011 < cost <= 1.05 * 0.011
+
+
+async def test_calls_under_way_are_charged_to_the_budget_before_any_has_ended(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    """All at the dear one is 110 tokens x 1e-6 x 200; the budget is half of it, so that both have a part."""
+    workers = await open_workers(CHEAP, DEAR, router={"policies": {"default": {"plan": True}}})
+    batch_id, _jobs = await steps.batch(
+        200, model="auto", tokens_out=100, plan_wait_s=WAIT_S, budget_usd=0.011, finish_within_s=3000.0
+    )
+    await workers.planner.plan_batches()
+    await workers.route()
+    async with database.transaction() as session:
+        progress = await plans.progress(session, batch_id)
+    placed = progress.under_way
+    assert 0 < sum(placed.values()) < 200
+    expected = placed.get("cheap", 0) * 110e-7 + placed.get("dear", 0) * 110e-6
+    assert progress.committed_usd == pytest.approx(expected)
+    assert expected > 0.1 * 0.011
+    await sql.rows("UPDATE batches SET plan_due_at = now()")
+    await workers.planner.plan_batches()
+    left_to_plan = await sql.value(
+        "SELECT (document #>> '{plan,cost_usd}')::float8 FROM plans p JOIN batches b ON b.plan = p.hash"
+    )
+    assert progress.committed_usd + left_to_plan <= 0.011
 
 
 async def test_what_is_left_is_planned_again_when_a_model_leaves(

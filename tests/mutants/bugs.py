@@ -15,6 +15,7 @@ SWEEPS = "tests/integration/test_store_sweeps.py"
 LETTERS = "tests/integration/test_dead_letter_worker.py"
 CAPACITY = "router_service/capacity"
 SIGNALS = "tests/integration/test_router_signals.py"
+LANES = "tests/integration/test_router_lanes.py"
 WISHES = "tests/unit/test_routing_wishes.py"
 GATE = "tests/integration/test_capacity_gate.py"
 
@@ -376,8 +377,8 @@ BUGS: tuple[Bug, ...] = (
         name="missing-plugin-lets-through",
         why="a policy's constraint is skipped where its package is not installed",
         file="router_service/routing/decision.py",
-        old="        out = Rejection(reason=MISSING, bound=name) if constraint is None else constraint(asked, model)\n",
-        new="        out = None if constraint is None else constraint(asked, model)\n",
+        old="        out = Rejection(reason=MISSING, bound=name) if constraint is None else asked_of(",
+        new="        out = None if constraint is None else asked_of(",
         red=f"{WISHES}::test_a_plugin_that_is_missing_lets_no_model_through_and_is_named",
     ),
     Bug(
@@ -394,7 +395,7 @@ BUGS: tuple[Bug, ...] = (
         file="workers/router.py",
         old="                    lane = _lane_apart(each, decision, now) or each.lane\n",
         new="                    lane = each.lane\n",
-        red=f"{SIGNALS}::test_a_full_specialist_does_not_hold_up_the_other_jobs_of_its_lane",
+        red=f"{LANES}::test_a_full_specialist_does_not_hold_up_the_other_jobs_of_its_lane",
     ),
     Bug(
         name="dead-letter-without-words",

@@ -11,14 +11,13 @@ import pytest
 
 from router_service.assignment.choice import choices
 from router_service.assignment.plan import Infeasible, Plan
-from router_service.assignment.quoting import Quote
 from router_service.jobs.preferences import Preferences
 from router_service.jobs.spec import JobSpec, RoutableJob
 from router_service.routing.counters import Counters, RateUse, Speed
 from router_service.routing.decision import route
 from router_service.routing.insight import Estimate, Insight
 from tests.support.catalogs import catalog_of, entry
-from workers.assigning import Work, capacity_of, columns_of, first_plan, goal_of, latencies_of, next_plan
+from workers.assigning import Dealt, Work, capacity_of, columns_of, dealt, dealt_instead, goal_of, latencies_of
 
 if TYPE_CHECKING:
     from router_service.catalog.models import Catalog
@@ -75,16 +74,17 @@ def work(given: list[RoutableJob] | None = None, **changes: Any) -> Work:
     return replace(whole, **changes)
 
 
-def planned(given: Work) -> Quote:
-    found = first_plan(given)
-    assert isinstance(found, Quote), found
-    return found
+def planned(given: Work) -> Plan:
+    found = dealt(given, None)
+    assert isinstance(found, Dealt), found
+    assert found.note is None
+    return found.plan
 
 
 @pytest.mark.parametrize("changes", [{}, {"left_s": 4.0}, {"budget_usd": 8e-3}])
 def test_the_router_chooses_for_each_job_what_the_plan_counts_on(changes: dict[str, Any]) -> None:
     given = work(**changes)
-    plan = planned(given).plan
+    plan = planned(given)
     columns = columns_of(given)
     measured = {name: replace(QUIET, latency_s=7.0) for name in given.counters}  # later than the plan
     prices = replace(plan.prices, latencies=latencies_of(given.catalog, given.counters))
@@ -167,16 +167,14 @@ def test_the_target_is_a_share_of_the_strongest_model_whatever_the_best_mixture_
     columns = columns_of(given)
     goal = goal_of(given, columns, 60)
     strongest = sum(insight(number).estimates["large"].quality or 0 for number in range(60)) / 60
-    quote = planned(given)
-    assert quote.plan.quality == pytest.approx(0.9 * strongest, rel=0.01)
+    plan = planned(given)
+    assert plan.quality == pytest.approx(0.9 * strongest, rel=0.01)
     assert goal.usd_per_s == 0
     assert goal_of(replace(given, is_hurried=False), columns, 60).usd_per_s == pytest.approx(30 * 1e-7)
 
 
 def test_a_price_of_quality_leads_to_the_quality_that_it_buys() -> None:
-    cheap, dear = (
-        planned(work(catalog=catalog(policies={"default": {"quality_usd": usd}}))).plan for usd in (1e-6, 1e-1)
-    )
+    cheap, dear = (planned(work(catalog=catalog(policies={"default": {"quality_usd": usd}}))) for usd in (1e-6, 1e-1))
     assert cheap.quality < dear.quality
     assert cheap.shares["small"] > 0.6 > dear.shares["small"]
 
@@ -184,23 +182,54 @@ def test_a_price_of_quality_leads_to_the_quality_that_it_buys() -> None:
 def test_a_sample_stands_for_the_whole_batch() -> None:
     whole, sample = planned(work(jobs(600))), planned(work(jobs(60), total=600))
     assert sample.jobs == whole.jobs == 600
-    assert sample.plan.cost_usd == pytest.approx(whole.plan.cost_usd, rel=0.05)
-    assert sample.plan.finish_s == pytest.approx(whole.plan.finish_s, rel=0.1)
+    assert sample.cost_usd == pytest.approx(whole.cost_usd, rel=0.05)
+    assert sample.finish_s == pytest.approx(whole.finish_s, rel=0.1)
 
 
 def test_jobs_that_no_model_may_do_are_left_out_and_all_of_them_are_nothing_to_plan() -> None:
     some = [*jobs(30), *(replace(job, id=UUID(int=900 + n)) for n, job in enumerate(jobs(3, residency="mars")))]
     assert planned(work(some)).jobs == 30
-    assert isinstance(first_plan(work(jobs(5, residency="mars"))), Infeasible)
+    assert isinstance(dealt(work(jobs(5, residency="mars")), None), Infeasible)
 
 
 def test_a_plan_that_still_holds_is_kept() -> None:
     given = work()
-    plan = planned(given).plan
-    assert next_plan(plan, work(left_s=500.0)) == plan
+    plan = planned(given)
+    assert dealt(work(left_s=500.0), plan) == Dealt(plan=plan)
     slower = replace(QUIET, speed=Speed(base_s=0.5, token_s=0.1))
     hurried = work(counters={"small": slower, "middle": QUIET, "large": QUIET}, left_s=8.0)
-    again = next_plan(plan, hurried)
-    assert isinstance(again, Plan)
-    assert again.hash != plan.hash
-    assert math.isfinite(again.finish_s)
+    again = dealt(hurried, plan)
+    assert isinstance(again, Dealt)
+    assert again.plan.hash != plan.hash
+    assert math.isfinite(again.plan.finish_s)
+
+
+def test_a_time_that_is_too_short_is_kept_as_nearly_as_can_be_within_the_budget() -> None:
+    slower = replace(QUIET, speed=Speed(base_s=0.5, token_s=0.1))
+    at_leisure = work(counters={"small": slower, "middle": QUIET, "large": QUIET})
+    given = replace(at_leisure, left_s=1e-3, budget_usd=1.0)
+    why = dealt(given, None)
+    assert isinstance(why, Infeasible)
+    assert why.least_finish_s is not None
+    assert not why.needs_money
+    found = dealt_instead(given, why, None)
+    assert isinstance(found, Dealt)
+    assert found.note == str(why)
+    assert found.plan.finish_s < planned(at_leisure).finish_s
+    assert found.plan.cost_usd <= 1.0
+
+
+def test_a_budget_that_is_too_small_is_exceeded_by_as_little_as_can_be() -> None:
+    given = work(budget_usd=1e-7)
+    why = dealt(given, None)
+    assert isinstance(why, Infeasible)
+    assert why.needs_money
+    assert why.least_cost_usd is not None
+    found = dealt_instead(given, why, None)
+    assert isinstance(found, Dealt)
+    assert found.plan.cost_usd <= why.least_cost_usd * 1.02
+
+
+def test_where_no_time_and_no_money_would_help_nothing_is_planned() -> None:
+    why = Infeasible(broken=("the jobs' number",))
+    assert dealt_instead(work(), why, None) is why

@@ -1,4 +1,5 @@
--- Keep the newest calibration of a policy.
-INSERT INTO calibrations (policy, catalog, jobs, curve) VALUES (:policy, :catalog, :jobs, CAST(:curve AS json))
-ON CONFLICT (policy) DO UPDATE SET catalog = excluded.catalog, jobs = excluded.jobs, curve = excluded.curve, made_at = now()
+-- Keep the newest calibration of a policy on what a predictor expects.
+INSERT INTO calibrations (policy, predictor, catalog, jobs, curve) VALUES (:policy, :predictor, :catalog, :jobs, CAST(:curve AS json))
+ON CONFLICT (policy, predictor)
+DO UPDATE SET catalog = excluded.catalog, jobs = excluded.jobs, curve = excluded.curve, made_at = now()
 RETURNING policy

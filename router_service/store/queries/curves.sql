@@ -1,2 +1,2 @@
 -- The calibrations in force.
-SELECT policy, jobs, curve FROM calibrations ORDER BY policy
+SELECT policy, predictor, catalog, jobs, curve FROM calibrations ORDER BY policy, predictor

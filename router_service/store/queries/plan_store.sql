@@ -2,7 +2,7 @@
 WITH stored AS (
   INSERT INTO plans (hash, document) VALUES (:hash, CAST(:document AS json)) ON CONFLICT DO NOTHING
 )
-UPDATE batches SET plan = :hash, planned_at = now(), plan_note = NULL, quoted = coalesce(quoted, CAST(:quoted AS json)),
+UPDATE batches SET plan = :hash, planned_at = now(), plan_note = :note, quoted = coalesce(quoted, CAST(:quoted AS json)),
   plan_due_at = now() + make_interval(secs => :again_s)
 WHERE id = :id AND plan IS NOT DISTINCT FROM CAST(:before AS text) AND ended_at IS NULL
 RETURNING id

@@ -165,6 +165,7 @@ def test_a_request_that_cannot_be_read_is_unknown_and_the_others_are_not() -> No
     signals = extract([said("good"), said("bad secret"), said("good"), said("bad")], [Told(answer=answer)])
     assert [each.difficulty for each in signals] == [0.5, None, 0.5, None]
     assert [each.failed for each in signals] == [{}, {"told": "LookupError"}, {}, {"told": "LookupError"}]
+    assert [each.flags for each in signals] == [(), ("unread.told",), (), ("unread.told",)]
     assert failures(signals) == {("told", "LookupError"): 2}
     assert "secret" not in repr(signals)
     assert all(each.versions == {"told": "7"} for each in signals)
