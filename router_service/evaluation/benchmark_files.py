@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -201,8 +202,10 @@ def _field(line: Mapping[str, Any], name: str, path: Path, number: int) -> str:
 
 def _numbers(line: Mapping[str, Any], name: str, path: Path, number: int) -> dict[str, float]:
     value = line.get(name) or {}
-    if not isinstance(value, dict) or not all(isinstance(each, int | float) for each in value.values()):
-        raise InvalidRequestError(f"{path}:{number}: {name!r} must be an object of numbers by model id")
+    if not isinstance(value, dict) or not all(
+        isinstance(each, int | float) and 0 <= each < math.inf for each in value.values()
+    ):
+        raise InvalidRequestError(f"{path}:{number}: {name!r} must be an object of numbers from 0 on by model id")
     return {model: float(each) for model, each in value.items()}
 
 
