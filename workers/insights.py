@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from router_service.jobs.spec import AUTO
 from router_service.prediction import Predictor
 from router_service.routing.calibration import FEWEST_JOBS, curve_of
-from router_service.routing.insight import NOTHING, Insight
+from router_service.routing.insight import NOTHING, UNREAD, Insight
 from router_service.routing.knowledge import Knowledge, basis_of, leaves_choice, offers_of
 from router_service.routing.reading import must_read
 from router_service.signals.encoded import without_encoded
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from router_service.store.session import Session
 
 log = logger(__name__)
-PAGE_BYTES = 4_000_000  # of requests that are in memory at once; a larger one is alone
+PAGE_BYTES = 1_000_000  # of requests that are in memory at once; a larger one is alone
 KNOWN_FOR_S = 5.0  # what was learned is looked up so often
 MOST_PLANS = 1000  # whose prices are remembered
 
@@ -59,11 +59,18 @@ class Insights:
         self._looked_at = -math.inf
 
     async def of(
-        self, session: Session, jobs: Sequence[RoutableJob], *, catalog: Catalog, planning: bool = False
+        self,
+        session: Session,
+        jobs: Sequence[RoutableJob],
+        *,
+        catalog: Catalog,
+        planning: bool = False,
+        patience_s: float = math.inf,
     ) -> dict[UUID, Insight]:
         """For each job that has to be read what is known of it; in the caller's transaction. The others are left out.
 
-        `planning`: for a plan that is to be made, read what one needs.
+        `planning`: for a plan that is to be made, read what one needs. `patience_s`: no page of requests but
+        the first is begun after so long; the insights of what was not read say so, and the next call goes on.
         """
 
         def is_planned(job: RoutableJob) -> bool:
@@ -79,8 +86,9 @@ class Insights:
         if not wanted and not priced:
             return {}
         await self._learn(session, catalog)
-        signals = await self._signals(session, wanted) if wanted else {}
-        known = self._known(wanted, signals, catalog)
+        signals = await self._signals(session, wanted, patience_s=patience_s) if wanted else {}
+        known = self._known([job for job in wanted if job.id in signals], signals, catalog)
+        known |= {job.id: UNREAD for job in wanted if job.id not in signals}
         return known | await self._priced(session, priced, known)
 
     async def read(
@@ -141,14 +149,19 @@ class Insights:
         self._knowledge = replace(known, curves={**self._first.curves, **known.curves})
         self._catalog, self._looked_at = catalog.hash, time.monotonic()
 
-    async def _signals(self, session: Session, wanted: Sequence[RoutableJob]) -> dict[UUID, Signals]:
+    async def _signals(
+        self, session: Session, wanted: Sequence[RoutableJob], *, patience_s: float
+    ) -> dict[UUID, Signals]:
         known, unread = await decisions.load_signals(session, [job.id for job in wanted])
         by_id = {job.id: job for job in wanted}
+        until = time.monotonic() + patience_s
         for page in _pages(unread):
             bodies = await decisions.load_requests(session, page)
             read = await asyncio.to_thread(self._read, bodies, by_id)
             await decisions.store_signals(session, read)
             known |= read
+            if time.monotonic() >= until:
+                break
         return known
 
     def _read(self, bodies: dict[UUID, str], by_id: Mapping[UUID, RoutableJob]) -> dict[UUID, Signals]:

@@ -80,7 +80,7 @@ async def try_policy(request: WhatIfRequest, here: Here, principal: Caller) -> d
     try:
         policy = policy_of_document(request.policy, source="policy", names=names)
     except CatalogError as error:
-        raise InvalidRequestError(str(error), param="policy") from error
+        raise InvalidRequestError(f"policy: {' | '.join(error.problems)}", param="policy") from error
     history = await _history(request, here, principal.tenant_id)
     comparison = await asyncio.to_thread(what_if, history, policy, methods=here.methods)
     return {"object": "decisions.what_if", "policy": policy.hash} | comparison.as_json()

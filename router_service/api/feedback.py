@@ -16,7 +16,7 @@ from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.jobs.preferences import Preferences
 from router_service.routing.estimates import UNKNOWN_QUALITY, level_of, prior_of
-from router_service.signals.predicted import predicted
+from router_service.signals.predicted import hardness_of, predicted
 from router_service.store import jobs, learned
 from router_service.store.learned import Judged, Verdict
 
@@ -71,7 +71,7 @@ def _verdict(
     task = wishes.task or (signals.task if signals else None)
     model = catalog.by_id.get(judged.model_id)
     told = predicted(signals)
-    prior = prior_of(model, told, task=task, domain=domain) if model else None
+    prior = prior_of(model, told, hardness_of(signals), task=task, domain=domain) if model else None
     level = level_of(model, told, task=task, domain=domain) if model else None
     return Verdict(
         job_id=job_id,

@@ -13,19 +13,16 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from router_service.api import admission
 from router_service.api.lists import TextFilter, page
+from router_service.api.outlook import decide
 from router_service.api.preferences import RouterWishes, read_wishes, spec_of
 from router_service.api.state import Caller, Here, State, make_id
-from router_service.capacity import room
-from router_service.capacity.connection import unavailable
 from router_service.chat.request import read_chat
-from router_service.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from router_service.errors import ConflictError, InvalidRequestError, NotFoundError
 from router_service.failpoints import failpoint
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
-from router_service.jobs.spec import RoutableJob
 from router_service.jobs.states import JobState
-from router_service.routing.decision import route
-from router_service.store import decisions, dispatch, jobs, learned
+from router_service.store import decisions, jobs
 from router_service.store.jobs import NewJob
 
 routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -176,24 +173,7 @@ async def explain(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
 
 
 async def _outlook(here: State, row: Any) -> dict[str, Any]:
-    """What the router would decide now: tells for what a queued job waits. Without waits while Redis is not available."""
-    catalog = here.offered()
-    try:
-        with unavailable():
-            live = await here.limiter.snapshot(catalog.models)
-        counters = {model.id: room.counters_of(model.limits, live[model.id]) for model in catalog.models}
-    except UnavailableError:
-        counters = {}
-    spec = dispatch.spec_of(row, excluded=row.excluded)
-    job = RoutableJob(id=row.id, epoch=row.epoch, spec=spec, tenant_id=row.tenant_id)
-    policy = catalog.policy_of(job)
-    async with here.database.transaction() as session:
-        read, _unread = await decisions.load_signals(session, [row.id])
-        known = await learned.knowledge(session, catalog, before={})
-    signals = read.get(row.id)
-    worth = known.worth_of(job, policy, signals)
-    insight = replace(known.insight(job, signals, catalog), worth=worth, is_read=signals is not None)
-    decision = route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
+    (decision,) = await decide(here, [row])
     changes = {"changes": [change.as_json() for change in decision.changes]} if decision.changes else {}
     return {"model": decision.model_id, "reason": decision.reason} | decisions.evidence(decision) | changes
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from router_service.catalog.dialect import PolicySection, RouterSettings
+from router_service.catalog.nearness import nearest
 from router_service.catalog.policies import (
     DEFAULT_POLICY,
     FROM_SIZES,
@@ -19,7 +21,7 @@ from router_service.catalog.policies import (
     Shadow,
     Strategy,
 )
-from router_service.catalog.problems import explain, nearest
+from router_service.catalog.problems import explain
 from router_service.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def policy(section: PolicySection, *, name: str) -> RoutingPolicy:
     has_aim = section.quality_target is not None or section.quality_usd is not None
     if has_aim and "strategy" not in section.model_fields_set:
         strategy = Strategy.QUALITY_TARGET
-    return RoutingPolicy(
+    built = RoutingPolicy(
         name=name,
         strategy=strategy,
         quality_target=section.quality_target,
@@ -63,8 +65,8 @@ def policy(section: PolicySection, *, name: str) -> RoutingPolicy:
         exploration=Exploration(**section.exploration.model_dump()),
         terms=tuple(sorted(section.terms.items())),
         constraints=tuple(section.constraints),
-        **({} if wait is None else {"wait_usd_per_s": wait / 3600}),
     )
+    return built if wait is None else replace(built, wait_usd_per_s=wait / 3600)
 
 
 def policy_of_document(document: Mapping[str, Any], *, source: str, names: Collection[str]) -> RoutingPolicy:

@@ -40,6 +40,9 @@ WORDS = {
     "not_among_only": "the model among `only`",
     "not_in_order": "the model in `order`, or fallbacks allowed",
     "rule": "the policy's rule {bound} changed",
+    "unknown_policy": "a policy named {bound} in the catalog, or another one asked for",
+    "no_fallbacks": "fallbacks allowed (it failed on {bound})",
+    "plugin_failed": "the plugin mended ({bound})",
     "plugin_missing": "the plugin {bound} installed where the router runs",
 }
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from router_service.prediction.cold_start import LEAST, MOST, declared
 from router_service.routing.insight import Estimate
-from router_service.signals.predicted import predicted
+from router_service.signals.predicted import hardness_of, predicted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,10 +68,10 @@ def estimates_of(
     shifts: Mapping[Cell, Shift],
 ) -> dict[str, Estimate]:
     """By model id; a model of which nothing is known, neither predicted nor declared nor judged, is left out."""
-    told = predicted(signals)
+    told, hardness = predicted(signals), hardness_of(signals)
     found: dict[str, Estimate] = {}
     for model in models:
-        prior = prior_of(model, told, task=task, domain=domain)
+        prior = prior_of(model, told, hardness, task=task, domain=domain)
         shift = _shift(shifts, tenant_id=tenant_id, model_id=model.id, domain=domain or "")
         tokens_out = _named(told["answer_tokens"], model) if told else None
         if prior is None and shift is None and tokens_out is None:
@@ -88,13 +88,15 @@ def estimates_of(
     return found
 
 
-def prior_of(model: Model, told: Predicted | None, *, task: str | None, domain: str | None) -> float | None:
+def prior_of(
+    model: Model, told: Predicted | None, hardness: float | None, *, task: str | None, domain: str | None
+) -> float | None:
     """The probability of a right answer before any verdict; None where nobody said anything of the model."""
     trained = _named(told["p_correct"], model) if told else None
     if trained is not None:
         return trained
     quality = model.expected_quality(task, domain)
-    return quality if quality is None or told is None else declared(quality, told["hardness"])
+    return quality if quality is None or hardness is None else declared(quality, hardness)
 
 
 def level_of(model: Model, told: Predicted | None, *, task: str | None, domain: str | None) -> float | None:

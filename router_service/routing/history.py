@@ -42,7 +42,7 @@ class History:
     def policy_of(self, each: Recorded) -> RoutingPolicy | None:
         """The policy that a decision was taken under, by its hash. A policy lives in the catalog, or is built in."""
         catalog = self.catalogs.get(each.catalog)
-        known = [*(catalog.policies.values() if catalog else ()), BUILT_IN_POLICY, *PRESETS.values()]
+        known = catalog.all_policies if catalog else (BUILT_IN_POLICY, *PRESETS.values())
         return next((policy for policy in known if policy.hash == each.policy), None)
 
     def again(self, each: Recorded, policy: RoutingPolicy, methods: Methods, *, worth: Worth | None = None) -> Decision:

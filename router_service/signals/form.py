@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router_service.jobs.spec import Modality
 from router_service.signals.request import messages_of, parts_of
-from router_service.signals.signals import Modality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

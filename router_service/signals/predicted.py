@@ -74,6 +74,17 @@ def predicted(signals: Signals | None) -> Predicted | None:
     return cast("Predicted", {key: signals.extra.get(f"{NAME}.{key}", {}) for key in Predicted.__annotations__})
 
 
+def hardness_of(signals: Signals | None) -> float | None:
+    """How hard a request is, as in `Predicted`: as its caller says, else as predicted, else as another extractor says."""
+    told = predicted(signals)
+    if signals is None or (told is not None and "difficulty" not in signals.hinted):
+        return told["hardness"] if told is not None else None
+    if signals.difficulty is None:
+        return None
+    share = min(0.999, max(0.001, signals.difficulty))
+    return math.log(share / (1 - share)) / SPREAD
+
+
 def predictor_of(signals: Signals | None) -> str:
     """The hash of the predictor that has read a request; '' where none has."""
     return signals.versions.get(NAME, "") if signals is not None else ""

@@ -109,7 +109,16 @@ async def test_without_a_shadow_policy_there_is_no_report_on_one(api: httpx.Asyn
 async def test_a_wrong_policy_is_refused_with_its_path(api: httpx.AsyncClient) -> None:
     response = await api.post("/v1/decisions/what-if", json={"policy": {"strategy": "cheapest", "rulez": []}})
     assert response.status_code == 400
-    assert "rulez: unknown key; did you mean 'rules'?" in response.json()["error"]["message"]
+    assert response.json()["error"]["message"] == "policy: rulez: unknown key; did you mean 'rules'?"
+
+
+async def test_every_problem_of_a_policy_is_told_on_one_line(api: httpx.AsyncClient) -> None:
+    rule = {"name": "r", "when": {"domain": ["law"]}, "only": ["nobody"]}
+    response = await api.post("/v1/decisions/what-if", json={"policy": {"strategy": "cheapest", "rules": [rule]}})
+    message = response.json()["error"]["message"]
+    assert message.startswith("policy: strategy: no strategy 'cheapest'; did you mean 'cheapest-capable'?")
+    assert " | rules[0].only[0]: no model is named 'nobody'" in message
+    assert "\\" not in message
 
 
 async def test_decisions_of_others_are_not_seen(settings: Settings, api: httpx.AsyncClient, database: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -164,3 +165,14 @@ def test_verdicts_find_the_truth_of_a_domain() -> None:
         found[cell] = Count(before.score + right, before.trials + 1, before.expected + expected)
     for domain, value in truth.items():
         assert quality(None, domain=domain, counts=found)["declared"] == pytest.approx(value, abs=0.1)
+
+
+def test_how_hard_a_request_is_its_caller_knows_best() -> None:
+    hinted = replace(said(hardness=-2.0), difficulty=0.95, hinted=("difficulty",))
+    assert quality(hinted)["trained"] == 0.8, "what it was trained with says that itself"
+    hard, easy = quality(hinted)["declared"], quality(said(hardness=-2.0))["declared"]
+    assert hard is not None
+    assert easy is not None
+    assert hard < 0.6 < easy
+    assert quality(replace(said(hardness=-2.0), difficulty=0.95))["declared"] == easy, "predicted by another"
+    assert quality(Signals(difficulty=0.95, hinted=("difficulty",)))["declared"] == hard, "without a predictor"

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_service.errors import InvalidRequestError
+from router_service.jobs.spec import Modality
 from router_service.signals.extract import DEFAULT, Extractor, extract, failures
 from router_service.signals.hints import check_hints, known_hints
 from router_service.signals.request import Request
-from router_service.signals.signals import KINDS, Modality, Signals, Task
+from router_service.signals.signals import KINDS, Signals, Task
 from tests.support.sentences import SENTENCES
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from router_service.signals.credentials import AWS, PASSWORD, PRIVATE_KEY, TOKEN
 from router_service.signals.extract import DEFAULT, extract
 from router_service.signals.form import PARTIAL
 from router_service.signals.injection import EXFILTRATION, HIDDEN, OVERRIDE, Injections, injections
-from router_service.signals.personal import CARD, EMAIL, IBAN, NATIONAL_ID, PHONE, personal_data
+from router_service.signals.personal import CARD, EMAIL, IBAN, MOST_DENSE, NATIONAL_ID, PHONE, personal_data
 from router_service.signals.request import MOST_TEXT, Request
 from tests.support import people
 from tests.support.sentences import SENTENCES
@@ -292,3 +292,14 @@ def test_images_and_what_is_for_us_alone_are_not_taken_for_text() -> None:
 def test_of_many_tools_a_part_is_looked_at_and_that_is_said() -> None:
     body = {"messages": [{"role": "user", "content": "hello"}], **tool(description="x" * (MOST_TEXT + 1))}
     assert extract([Request.of(body, tokens_in=10)])[0].flags == (PARTIAL,)
+
+
+def test_what_stands_among_digits_is_looked_at_up_to_a_limit_and_the_rest_is_flagged_as_unread() -> None:
+    table = "1234.5678, 90.1234\n" * (MOST_DENSE // 15)
+    assert personal_data(table) == {"unread.pii"}
+    assert personal_data(table[: MOST_DENSE // 2]) == set()
+    assert personal_data(f"anna@example.org DE89 3704 0044 0532 0130 00\n{table}") == {
+        "pii.email",
+        "pii.iban",
+        "unread.pii",
+    }
