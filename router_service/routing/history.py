@@ -8,13 +8,14 @@ from uuid import UUID
 
 from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
 from router_service.catalog.policies import PRESETS
-from router_service.routing.calibration import DEFAULT_TARGET, DRAW, Offer, curve_of
+from router_service.routing.calibration import DEFAULT_TARGET, DRAW, curve_of, offers_beside
 from router_service.routing.comparison import Comparison, Expected, places_of
 from router_service.routing.decision import route
 from router_service.routing.gaps import Gaps
+from router_service.routing.knowledge import leaves_choice
 from router_service.routing.methods import BUILT_IN
 from router_service.routing.question import Question
-from router_service.routing.replay import differences, job_of
+from router_service.routing.replay import differences, job_of, spec_of
 from router_service.routing.strategies import share_of
 
 if TYPE_CHECKING:
@@ -125,15 +126,9 @@ def what_if(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT
 
 
 def _curve(history: History, usable: Sequence[Recorded], policy: RoutingPolicy, methods: Methods) -> Curve | None:
-    offers = [
-        {
-            candidate.model: Offer(candidate.cost_usd, candidate.quality)
-            for candidate in history.again(each, policy, methods).candidates
-            if candidate.cost_usd is not None and candidate.quality is not None
-        }
-        for each in usable
-    ]
-    return curve_of(offers)
+    ours = [each for each in usable if leaves_choice(spec_of(each.inputs))]
+    again = [history.again(each, policy, methods) for each in ours]
+    return curve_of(offers_beside(each.model_id, [one.as_json() for one in each.candidates]) for each in again)
 
 
 def _missing(history: History, each: Recorded, policy: RoutingPolicy | None) -> list[str]:

@@ -62,11 +62,7 @@ def job_of(
 ) -> tuple[RoutableJob, Insight]:
     """The inverse of `inputs_of`. `plans`: prices by the hash of their plan; raises KeyError where the job's are missing."""
     plan = inputs.get("plan")
-    stored: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in inputs["spec"].items()
-    }
-    stored["fallback"] = Fallback(stored["fallback"])
-    spec = JobSpec(**stored, preferences=Preferences.from_json(inputs.get("preferences")))
+    spec = spec_of(inputs)
     job = RoutableJob(
         id=job_id,
         epoch=inputs["epoch"],
@@ -86,6 +82,15 @@ def job_of(
         prices=None if plan is None else (plans or {})[plan],
     )
     return job, insight
+
+
+def spec_of(inputs: Mapping[str, Any]) -> JobSpec:
+    """What the job asked for, wishes included."""
+    stored: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in inputs["spec"].items()
+    }
+    stored["fallback"] = Fallback(stored["fallback"])
+    return JobSpec(**stored, preferences=Preferences.from_json(inputs.get("preferences")))
 
 
 def differences(recorded: Recorded, decision: Decision) -> list[str]:
