@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from router_service.errors import InvalidRequestError, UnavailableError
+from router_service.errors import BusyError, InvalidRequestError, UnavailableError
 from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def failure(status: int, message: str, *, kind: str, param: str | None = None, c
 def refusal(error: InvalidRequestError | UnavailableError) -> JSONResponse:
     """The answer to a fault of the caller's, or to a dependency that is down; the latter is logged."""
     if isinstance(error, InvalidRequestError):
-        return failure(error.status, error.message, kind=error.kind, param=error.param, code=error.code)
+        answer = failure(error.status, error.message, kind=error.kind, param=error.param, code=error.code)
+        if isinstance(error, BusyError):
+            answer.headers["retry-after"] = str(error.retry_after_s)
+        return answer
     log.warning("a request could not be served", dependency=error.dependency, error=str(error))
     return failure(503, f"{error.dependency} is not available; try again", kind="server_error", code="unavailable")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
 from router_service.catalog.policies import PRESETS
-from router_service.routing.calibration import DEFAULT_TARGET, DRAW, Offer, curve_of
+from router_service.routing.calibration import DEFAULT_TARGET, DRAW, Offer
 from router_service.routing.comparison import Comparison, Expected, places_of
 from router_service.routing.decision import route
 from router_service.routing.methods import BUILT_IN
@@ -88,14 +88,14 @@ def replayed(history: History, *, methods: Methods = BUILT_IN) -> list[Different
     return found
 
 
-def what_if(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT_IN) -> Comparison:
-    """The recorded decisions beside the same ones under `policy`, its price of quality calibrated on this very history."""
-    usable = [each for each in history.recorded if not _missing(history, each, policy)]
-    curve = _curve(history, usable, policy, methods) if policy.has_target else None
+def what_if(
+    history: History, policy: RoutingPolicy, *, curve: Curve | None = None, methods: Methods = BUILT_IN
+) -> Comparison:
+    """The recorded decisions beside the same ones under `policy`. `curve`: its price of quality on the whole history."""
     target = policy.quality_target or DEFAULT_TARGET
     comparison = Comparison()
     places = {name: places_of(catalog) for name, catalog in history.catalogs.items()}
-    for each in usable:
+    for each in _usable(history, policy):
         worth = None if curve is None else curve.worth(target, draw=share_of(each.job_id, DRAW))
         after = history.again(each, policy, methods, worth=worth)
         comparison.add(
@@ -106,16 +106,20 @@ def what_if(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT
     return comparison
 
 
-def _curve(history: History, usable: Sequence[Recorded], policy: RoutingPolicy, methods: Methods) -> Curve | None:
-    offers = [
+def offers_under(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT_IN) -> list[dict[str, Offer]]:
+    """What the recorded decisions would have to choose from under `policy`, whose price of quality is measured on it."""
+    return [
         {
             candidate.model: Offer(candidate.cost_usd, candidate.quality)
             for candidate in history.again(each, policy, methods).candidates
             if candidate.cost_usd is not None and candidate.quality is not None
         }
-        for each in usable
+        for each in _usable(history, policy)
     ]
-    return curve_of(offers)
+
+
+def _usable(history: History, policy: RoutingPolicy) -> list[Recorded]:
+    return [each for each in history.recorded if not _missing(history, each, policy)]
 
 
 def _missing(history: History, each: Recorded, policy: RoutingPolicy | None) -> list[str]:
