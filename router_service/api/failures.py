@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 UNREADABLE = "the body cannot be read: it must be UTF-8 JSON, with numbers and nesting within bounds"
+MOST_QUOTED = 60  # letters of a key that nobody knows
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -63,7 +64,7 @@ async def _unprocessable(_request: Request, error: Exception) -> JSONResponse:
         what = problem.get("ctx", {}).get("error", "it cannot be read")
         message = f"the body is not JSON: {what} (at character {problem['loc'][-1]})"
         return failure(400, message, kind="invalid_request_error", code="invalid_json")
-    path = ".".join(str(part) for part in problem["loc"][1:]) or str(problem["loc"][0])
+    path = ".".join(str(part)[:MOST_QUOTED] for part in problem["loc"][1:]) or str(problem["loc"][0])
     return failure(400, f"{path}: {problem['msg']}", kind="invalid_request_error", param=path, code="invalid_value")
 
 

@@ -16,13 +16,23 @@ if TYPE_CHECKING:
 
 def explain(problem: Mapping[str, Any], *, root: type[BaseModel] = CatalogFile) -> str:
     """One line for a problem of Pydantic's: its path in a document of the shape `root`, and what would be right."""
-    location = tuple(part for part in problem["loc"] if part != "[key]")
+    location = _location(problem)
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "(file)"
+    return f"{path}: {what_is_wrong(problem, root=root)}"
+
+
+def what_is_wrong(problem: Mapping[str, Any], *, root: type[BaseModel] = CatalogFile) -> str:
+    """The line without its path."""
+    location = _location(problem)
     if problem["type"] == "extra_forbidden":
-        return f"{path}: unknown key{nearest(str(location[-1]), _keys_at(location[:-1], root))}"
+        return f"unknown key{nearest(str(location[-1]), _keys_at(location[:-1], root))}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     # An acronym such as URL keeps its capitals.
-    return f"{path}: {message if message[:2].isupper() else message[:1].lower() + message[1:]}"
+    return message if message[:2].isupper() else message[:1].lower() + message[1:]
+
+
+def _location(problem: Mapping[str, Any]) -> tuple[str | int, ...]:
+    return tuple(part for part in problem["loc"] if part != "[key]")
 
 
 def nearest(word: str, known: set[str]) -> str:
