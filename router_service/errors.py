@@ -7,7 +7,8 @@ WaybillError
 │   ├── AuthenticationError (401)
 │   ├── NotFoundError (404)
 │   ├── ConflictError (409)
-│   └── TooLargeError (413)
+│   ├── TooLargeError (413)
+│   └── BusyError (429)
 ├── UnavailableError     a dependency is down (503)
 ├── StoreError           the database refused a statement: a fault of ours
 └── StackError           the embedded stack cannot start or stop
@@ -81,6 +82,18 @@ class TooLargeError(InvalidRequestError):
 
     status = 413
     default_code = "too_large"
+
+
+class BusyError(InvalidRequestError):
+    """So much of this kind is under way that one more has to come again, after `retry_after_s` seconds."""
+
+    status = 429
+    kind = "rate_limit_error"
+    default_code = "busy"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class UnavailableError(WaybillError):

@@ -17,12 +17,14 @@ CREATE TABLE snapshots (
   taken_at timestamptz NOT NULL DEFAULT now()
 );
 
--- With its snapshot, its catalog (which has its policy) and its inputs a decision can be taken again.
+-- With its snapshot, its catalog (which has its policy) and its inputs a decision can be taken again. The tenant is its job's.
 ALTER TABLE decisions
+  ADD COLUMN tenant_id text,
   ADD COLUMN snapshot text,
   ADD COLUMN inputs json,
   ADD COLUMN shadow json;
 CREATE INDEX decisions_recent ON decisions (decided_at) WHERE inputs IS NOT NULL;
+CREATE INDEX decisions_listed ON decisions (tenant_id, decided_at, job_id, epoch) WHERE inputs IS NOT NULL;
 
 -- Plans for whole batches (router_service.assignment), each once under a hash of what it says.
 CREATE TABLE plans (

@@ -7,8 +7,9 @@ DROP INDEX batches_plan_due;
 ALTER TABLE batches DROP COLUMN finish_by, DROP COLUMN budget_usd, DROP COLUMN plan_due_at, DROP COLUMN plan_until,
   DROP COLUMN plan_note, DROP COLUMN quoted, DROP COLUMN planned_at, DROP COLUMN plan;
 DROP TABLE plans;
+DROP INDEX decisions_listed;
 DROP INDEX decisions_recent;
-ALTER TABLE decisions DROP COLUMN shadow, DROP COLUMN inputs, DROP COLUMN snapshot;
+ALTER TABLE decisions DROP COLUMN shadow, DROP COLUMN inputs, DROP COLUMN snapshot, DROP COLUMN tenant_id;
 DROP TABLE snapshots;
 DROP TABLE job_signals;
 ALTER TABLE jobs DROP COLUMN preferences;

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import APIRouter
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from router_service.api.history import histories, pages
 from router_service.api.state import Caller, Here, State
+from router_service.catalog.models import Catalog
+from router_service.catalog.policies import RoutingPolicy
 from router_service.catalog.routing import policy_of_document
 from router_service.errors import CatalogError, InvalidRequestError
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
-from router_service.routing.comparison import places_of
-from router_service.routing.history import Different, History, replayed, what_if
-from router_service.routing.replay import Recorded
-from router_service.store import catalogs, decisions, plans
+from router_service.routing.calibration import Curve, Offer, curve_of
+from router_service.routing.comparison import Comparison, places_of
+from router_service.routing.history import Different, History, offers_under, replayed, what_if
+from router_service.store import decisions
 from router_service.store.decisions import Selection
 
 routes = APIRouter(prefix="/v1/decisions", tags=["decisions"])
-PAGE = 500
-FIRST = (UUID(int=0), 0)
+MOST_TOLD = 100  # decisions that came out otherwise
+MOST_LOOKS = 20_000_000  # decisions x models x rules that one question may bring
+MOST_MEASURED = 5_000  # decisions that the price of quality is measured on
+MOST_VALUES = 500  # of a policy that is tried
+MOST_PROBLEMS, MOST_LETTERS = 20, 300  # of a wrong one, and of each
 
 
 class HistoryRequest(BaseModel):
@@ -56,18 +62,22 @@ class WhatIfRequest(HistoryRequest):
 @routes.post("/replay")
 async def replay(request: HistoryRequest, here: Here, principal: Caller) -> dict[str, Any]:
     """Take stored decisions again from what was stored with them, and tell which come out otherwise: none should."""
-    history = await _history(request, here, principal.tenant_id)
-    different: list[Different] = []
-    for start in range(0, len(history.recorded), PAGE):  # other requests are answered in between
-        part = replace(history, recorded=history.recorded[start : start + PAGE])
-        different += await asyncio.to_thread(replayed, part, methods=here.methods)
+    told, same, different = 0, 0, list[Different]()
+    catalog = here.offered()
+    rules = max((len(policy.rules) for policy in catalog.policies.values()), default=0)
+    with here.turns.turn(principal.tenant_id):
+        _check_work(request, models=len(catalog.models), rules=rules)
+        async for history in _histories(request, here, principal.tenant_id):
+            found = await asyncio.to_thread(replayed, history, methods=here.methods)
+            told, same = told + len(history.recorded), same + len(history.recorded) - len(found)
+            different += found[: MOST_TOLD - len(different)]
     return {
         "object": "decisions.replay",
-        "decisions": len(history.recorded),
-        "same": len(history.recorded) - len(different),
+        "decisions": told,
+        "same": same,
         "different": [
             {"job_id": ids.public(Kind.JOB, each.job_id), "epoch": each.epoch, "differences": each.differences}
-            for each in different[:100]
+            for each in different
         ],
     }
 
@@ -76,32 +86,44 @@ async def replay(request: HistoryRequest, here: Here, principal: Caller) -> dict
 async def try_policy(request: WhatIfRequest, here: Here, principal: Caller) -> dict[str, Any]:
     """Take stored decisions under another policy: what changes in cost, quality, latency and place. Nothing is moved."""
     catalog = here.offered()
-    names = {*catalog.by_name, *catalog.by_id}
-    try:
-        policy = policy_of_document(request.policy, source="policy", names=names)
-    except CatalogError as error:
-        raise InvalidRequestError(f"policy: {' | '.join(error.problems)}", param="policy") from error
-    history = await _history(request, here, principal.tenant_id)
-    comparison = await asyncio.to_thread(what_if, history, policy, methods=here.methods)
+    comparison = Comparison()
+    with here.turns.turn(principal.tenant_id):
+        policy = await asyncio.to_thread(_policy, request.policy, catalog)
+        _check_work(request, models=len(catalog.models), rules=len(policy.rules))
+        curve = await _curve(request, here, principal.tenant_id, policy) if policy.has_target else None
+        async for history in _histories(request, here, principal.tenant_id):
+            comparison.merge(await asyncio.to_thread(what_if, history, policy, curve=curve, methods=here.methods))
     return {"object": "decisions.what_if", "policy": policy.hash} | comparison.as_json()
 
 
 @routes.post("/shadow")
 async def shadow(request: HistoryRequest, here: Here, principal: Caller) -> dict[str, Any]:
     """The latest decisions beside what the catalog's shadow policy would have done. Raises InvalidRequestError without one."""
-    found = here.offered().shadow
+    catalog = here.offered()
+    found = catalog.shadow
     if found is None:
         raise InvalidRequestError("no shadow policy: the catalog has none under router_settings.router.shadow")
-    async with here.database.transaction() as session:
-        comparison = await decisions.shadowed(
-            session,
-            _selection(request, principal.tenant_id),
-            policy=found.policy.hash,
-            places=places_of(here.offered()),
-            most=request.limit,
-        )
+    selection = replace(_selection(request, principal.tenant_id), shadow=found.policy.hash)
+    comparison, places = Comparison(), places_of(catalog)
+    with here.turns.turn(principal.tenant_id):
+        async for rows in pages(here.database, selection, most=request.limit):
+            comparison.merge(await asyncio.to_thread(decisions.compared, rows, places=places))
     told = {"object": "decisions.shadow", "policy": found.policy.hash, "name": found.policy.name}
     return told | comparison.as_json()
+
+
+async def _curve(request: HistoryRequest, here: State, tenant_id: str, policy: RoutingPolicy) -> Curve | None:
+    """The policy's price of quality on the first of the decisions that it is tried on."""
+    offers: list[dict[str, Offer]] = []
+    most = request.model_copy(update={"limit": min(request.limit, MOST_MEASURED)})
+    async for history in _histories(most, here, tenant_id):
+        offers += await asyncio.to_thread(offers_under, history, policy, methods=here.methods)
+    return await asyncio.to_thread(curve_of, offers)
+
+
+def _histories(request: HistoryRequest, here: State, tenant_id: str) -> AsyncIterator[History]:
+    selection = _selection(request, tenant_id)
+    return histories(here.database, selection, most=request.limit, models=len(here.offered().models))
 
 
 def _selection(request: HistoryRequest, tenant_id: str) -> Selection:
@@ -114,18 +136,36 @@ def _selection(request: HistoryRequest, tenant_id: str) -> Selection:
     )
 
 
-async def _history(request: HistoryRequest, here: State, tenant_id: str) -> History:
-    """Decisions with the catalogs and the counters that they were taken from."""
-    selection = _selection(request, tenant_id)
-    recorded: list[Recorded] = []
-    async with here.database.transaction(snapshot=True) as session:
-        while len(recorded) < request.limit:
-            after = (recorded[-1].job_id, recorded[-1].epoch) if recorded else FIRST
-            most = min(PAGE, request.limit - len(recorded))
-            recorded += (page := await decisions.recorded(session, selection, after=after, most=most))
-            if len(page) < most:
-                break
-        known = await catalogs.of_hashes(session, {each.catalog for each in recorded})
-        counters = await decisions.snapshots(session, {each.snapshot for each in recorded if each.snapshot})
-        priced = await plans.prices(session, {plan for each in recorded if (plan := each.inputs.get("plan"))})
-    return History(recorded=recorded, catalogs=known, counters=counters, plans=priced)
+def _check_work(request: HistoryRequest, *, models: int, rules: int) -> None:
+    """Raises InvalidRequestError where the decisions are too many for so many models and rules."""
+    most = max(1, MOST_LOOKS // (max(1, models) * (1 + rules)))
+    if request.limit > most:
+        raise InvalidRequestError(
+            f"limit: {request.limit} decisions are too many at once for {models} models and {rules} rules; {most} would do",
+            param="limit",
+        )
+
+
+def _policy(document: Mapping[str, Any], catalog: Catalog) -> RoutingPolicy:
+    """Raises InvalidRequestError, with the first of many problems."""
+    values = _count(document)
+    if values > MOST_VALUES:
+        raise InvalidRequestError(
+            f"policy: it has {values} keys and values, counting those within lists; at most {MOST_VALUES} are tried",
+            param="policy",
+        )
+    try:
+        return policy_of_document(document, source="policy", names={*catalog.by_name, *catalog.by_id})
+    except CatalogError as error:
+        told = [problem[:MOST_LETTERS] for problem in error.problems[:MOST_PROBLEMS]]
+        if (more := len(error.problems) - len(told)) > 0:
+            told.append(f"and {more} more")
+        said = f"policy: {' | '.join(told)}"
+        raise InvalidRequestError(said, param="policy") from error
+
+
+def _count(value: Any) -> int:
+    """How many values there are in a document of JSON."""
+    if isinstance(value, Mapping):
+        return sum(1 + _count(each) for each in value.values())
+    return sum(1 + _count(each) for each in value) if isinstance(value, list) else 0

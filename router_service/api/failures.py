@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from router_service.catalog.problems import unknown_key
-from router_service.errors import InvalidRequestError, UnavailableError
+from router_service.errors import BusyError, InvalidRequestError, UnavailableError
 from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 UNREADABLE = "the body cannot be read: it must be UTF-8 JSON, with numbers and nesting within bounds"
+MOST_QUOTED = 60  # letters of a key that nobody knows
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
@@ -40,7 +41,10 @@ def failure(status: int, message: str, *, kind: str, param: str | None = None, c
 def refusal(error: InvalidRequestError | UnavailableError) -> JSONResponse:
     """The answer to a fault of the caller's, or to a dependency that is down; the latter is logged."""
     if isinstance(error, InvalidRequestError):
-        return failure(error.status, error.message, kind=error.kind, param=error.param, code=error.code)
+        answer = failure(error.status, error.message, kind=error.kind, param=error.param, code=error.code)
+        if isinstance(error, BusyError):
+            answer.headers["retry-after"] = str(error.retry_after_s)
+        return answer
     log.warning("a request could not be served", dependency=error.dependency, error=str(error))
     return failure(503, f"{error.dependency} is not available; try again", kind="server_error", code="unavailable")
 
@@ -62,10 +66,11 @@ async def _unprocessable(request: Request, error: Exception) -> JSONResponse:
         what = problem.get("ctx", {}).get("error", "it cannot be read")
         message = f"the body is not JSON: {what} (at character {problem['loc'][-1]})"
         return failure(400, message, kind="invalid_request_error", code="invalid_json")
-    path = ".".join(str(part) for part in problem["loc"][1:]) or str(problem["loc"][0])
+    place = tuple(part[:MOST_QUOTED] if isinstance(part, str) else part for part in problem["loc"][1:])
+    path = ".".join(map(str, place)) or str(problem["loc"][0])
     message = problem["msg"]
     if problem["type"] == "extra_forbidden" and (root := _body_of(request)) is not None:
-        message = unknown_key(problem["loc"][1:], root)
+        message = unknown_key(place, root)
     return failure(400, f"{path}: {message}", kind="invalid_request_error", param=path, code="invalid_value")
 
 

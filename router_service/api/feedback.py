@@ -17,12 +17,14 @@ from router_service.jobs.ids import Kind
 from router_service.jobs.preferences import Preferences
 from router_service.routing.estimates import UNKNOWN_QUALITY, level_of, prior_of
 from router_service.signals.predicted import hardness_of, predicted
+from router_service.signals.signals import Signals
 from router_service.store import jobs, learned
 from router_service.store.learned import Judged, Verdict
 
 routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 NOBODYS = "no"
 EVERYBODYS = "shared"
+DECIMALS = 6  # of a score; the least that is not 0 has to be a number for the database too
 
 
 class FeedbackRequest(BaseModel):
@@ -50,7 +52,15 @@ async def give(job_id: str, request: FeedbackRequest, here: Here, principal: Cal
             raise ConflictError(f"the job has no answer to judge: it is {row.state}", param="id")
         if learn != NOBODYS:
             wishes = Preferences.from_json(row.preferences)
-            verdict = _verdict(identity, request, judged, wishes=wishes, catalog=catalog)
+            verdict = _verdict(identity, request, judged, wishes=wishes, catalog=catalog, shared=learn == EVERYBODYS)
+            room = await learned.has_room(session, verdict, tenant_id=principal.tenant_id, model_id=judged.model_id)
+            if not room.source:
+                raise ConflictError(
+                    f"source: {learned.MOST_SOURCES} sources have judged this answer; one of them may change its verdict",
+                    param="source",
+                )
+            if not room.domain:
+                verdict = verdict._replace(domain="")
             await learned.give_verdict(session, verdict, tenant_id=principal.tenant_id, shared=learn == EVERYBODYS)
     return {
         "object": "job.feedback",
@@ -63,9 +73,12 @@ async def give(job_id: str, request: FeedbackRequest, here: Here, principal: Cal
 
 
 def _verdict(
-    job_id: UUID, request: FeedbackRequest, judged: Judged, *, wishes: Preferences, catalog: Catalog
+    job_id: UUID, request: FeedbackRequest, judged: Judged, *, wishes: Preferences, catalog: Catalog, shared: bool
 ) -> Verdict:
-    """With what was to be expected of the answer; of a model that is not on offer any more nothing is known."""
+    """With what was to be expected of the answer; of a model that is not on offer any more nothing is known.
+
+    A domain that only the caller has a name for tells nothing to others: where it is `shared` it counts as not known.
+    """
     signals = judged.signals
     domain = wishes.domain or (signals.domain if signals else None)
     task = wishes.task or (signals.task if signals else None)
@@ -76,8 +89,15 @@ def _verdict(
     return Verdict(
         job_id=job_id,
         source=request.source,
-        score=request.score,
-        domain=domain or "",
+        score=round(request.score, DECIMALS),
+        domain="" if domain is None or (shared and not _is_known(domain, signals, catalog)) else domain,
         expected=UNKNOWN_QUALITY if prior is None else prior,
         level=UNKNOWN_QUALITY if level is None else level,
     )
+
+
+def _is_known(domain: str, signals: Signals | None, catalog: Catalog) -> bool:
+    """Whether it was predicted, or the catalog names it."""
+    if signals is not None and signals.domain == domain and "domain" not in signals.hinted:
+        return True
+    return any(domain in model.domains or domain in model.quality for model in catalog.models)

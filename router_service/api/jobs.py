@@ -164,7 +164,8 @@ async def explain(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
         if row is None:
             raise not_found(job_id)
         why = await jobs.explain(session, identity)
-        known = await catalogs.of_hashes(session, {each["catalog"] for each in why.decisions})
+        texts = await catalogs.of_hashes(session, {each["catalog"] for each in why.decisions})
+    known = await asyncio.to_thread(lambda: {name: catalogs.restored(text, name=name) for name, text in texts.items()})
     return {
         "id": job_id,
         "status": row.state,

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MOST_JSON_BYTES = 16_000_000
 MOST_UPLOAD_BYTES = 210_000_000
 UPLOADS = frozenset({"/v1/files"})
+MOST_QUESTION_BYTES = 256_000
+QUESTIONS = "/v1/decisions/"  # about what is stored; a policy is the longest of it
 
 
 class RequestGuard:
@@ -31,7 +33,7 @@ class RequestGuard:
             return
         request_id = f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
-        most = MOST_UPLOAD_BYTES if scope["path"] in UPLOADS else MOST_JSON_BYTES
+        most = _most_bytes(scope["path"])
 
         async def tell(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -57,3 +59,9 @@ class RequestGuard:
             return
         with bound_contextvars(request=request_id):
             await self._app(scope, bounded, tell)
+
+
+def _most_bytes(path: str) -> int:
+    if path.startswith(QUESTIONS):
+        return MOST_QUESTION_BYTES
+    return MOST_UPLOAD_BYTES if path in UPLOADS else MOST_JSON_BYTES

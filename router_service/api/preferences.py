@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from router_service.catalog.problems import explain
+from router_service.catalog.dialect import Name
+from router_service.catalog.problems import what_is_wrong
 from router_service.chat.request import ChatShape
 from router_service.errors import InvalidRequestError
 from router_service.jobs.preferences import NONE, Preferences, Safety, Sort
@@ -19,7 +20,8 @@ from router_service.jobs.spec import JobSpec
 from router_service.signals.hints import DIFFICULTY, DOMAIN, LANGUAGE, PREFIX, TASK, check_hints
 
 PER_MILLION = 1e-6
-Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=100)]
+MOST_QUOTED = 60
+Names = Annotated[tuple[Name, ...], Field(max_length=100)]
 Usd = Annotated[float, Field(ge=0, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
 S = TypeVar("S", bound=BaseModel)
@@ -35,7 +37,7 @@ class RouterWishes(_Wishes):
     residency: Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)*$")] | None = None
     quality: Share | None = None
     quality_target: Annotated[float, Field(gt=0, le=1)] | None = None
-    policy: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    policy: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     max_cost_usd: Usd | None = None
     safety: Safety | None = None
     language: str | None = None
@@ -52,10 +54,10 @@ class MaxPrice(_Wishes):
 
 
 class ProviderWishes(_Wishes):
-    """OpenRouter's. Names are ids or names of models, or providers."""
+    """OpenRouter's. Names are ids or names of models, or providers; `only` of none would leave no model."""
 
     order: Names = ()
-    only: Names = ()
+    only: Annotated[Names, Field(min_length=1)] = ()
     ignore: Names = ()
     allow_fallbacks: bool = True
     sort: Sort | None = None
@@ -140,8 +142,9 @@ def _read(kind: type[S], given: object, *, path: str) -> S:
         return kind.model_validate({} if given is None else given)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        at = ".".join([path, *(str(part) for part in problem["loc"])])
-        said = _elsewhere(kind, problem["loc"]) or explain(problem, root=kind).partition(": ")[2]
+        place = tuple(part[:MOST_QUOTED] if isinstance(part, str) else part for part in problem["loc"])
+        at = ".".join([path, *map(str, place)])
+        said = _elsewhere(kind, place) or what_is_wrong({**problem, "loc": place}, root=kind)
         raise InvalidRequestError(f"{at}: {said}", param=at) from None
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Request
 
+from router_service.api.turns import Turns
 from router_service.capacity.connection import connect, end_loops
 from router_service.capacity.doorbell import Doorbell
 from router_service.capacity.limiter import Limiter
@@ -57,6 +58,7 @@ class State:
     catalog_version: int = 0
     principals: dict[bytes, tuple[float, Principal]] = field(default_factory=dict)
     rung: asyncio.Event = field(default_factory=asyncio.Event)
+    turns: Turns = field(default_factory=Turns)
 
     async def refresh_catalog(self) -> None:
         async with self.database.transaction() as session:

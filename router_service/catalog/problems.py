@@ -19,15 +19,25 @@ WRONG_SHAPES = frozenset({"dict_type", "model_type", "model_attributes_type", "l
 
 def explain(problem: Mapping[str, Any], *, root: type[BaseModel] = CatalogFile) -> str:
     """One line for a problem of Pydantic's: its path in a document of the shape `root`, and what would be right."""
-    location = tuple(part for part in problem["loc"] if part != "[key]")
+    location = _location(problem)
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "(file)"
+    return f"{path}: {what_is_wrong(problem, root=root)}"
+
+
+def what_is_wrong(problem: Mapping[str, Any], *, root: type[BaseModel] = CatalogFile) -> str:
+    """The line without its path."""
+    location = _location(problem)
     if problem["type"] == "extra_forbidden":
-        return f"{path}: {unknown_key(location, root)}"
+        return unknown_key(location, root)
     message = str(problem["msg"]).removeprefix("Value error, ")
     # An acronym such as URL keeps its capitals.
-    said = f"{path}: {message if message[:2].isupper() else message[:1].lower() + message[1:]}"
+    said = message if message[:2].isupper() else message[:1].lower() + message[1:]
     example = _example_at(location, root) if problem["type"] in WRONG_SHAPES else None
     return said if example is None else f"{said}, such as {example}"
+
+
+def _location(problem: Mapping[str, Any]) -> tuple[str | int, ...]:
+    return tuple(part for part in problem["loc"] if part != "[key]")
 
 
 def unknown_key(location: Sequence[str | int], root: type[BaseModel]) -> str:

@@ -58,6 +58,11 @@ class Side:
                 self.sums[name] += value
                 self.known[name] += 1
 
+    def merge(self, other: Side) -> None:
+        self.unplaced += other.unplaced
+        for name in ("models", "places", "sums", "known"):
+            getattr(self, name).update(getattr(other, name))
+
     def mean(self, name: str) -> float | None:
         return self.sums[name] / self.known[name] if self.known[name] else None
 
@@ -88,6 +93,12 @@ class Comparison:
         self.after.add(after, places.get(after.model_id or NOWHERE, UNKNOWN))
         if before.model_id != after.model_id:
             self.moves[before.model_id or NOWHERE, after.model_id or NOWHERE] += 1
+
+    def merge(self, other: Comparison) -> None:
+        """Add what was compared elsewhere."""
+        self.before.merge(other.before)
+        self.after.merge(other.after)
+        self.moves.update(other.moves)
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
 from router_service.catalog.policies import PRESETS
-from router_service.routing.calibration import DEFAULT_TARGET, DRAW, curve_of, offers_beside
+from router_service.routing.calibration import DEFAULT_TARGET, DRAW, Offer, offers_beside
 from router_service.routing.comparison import Comparison, Expected, places_of
 from router_service.routing.decision import route
 from router_service.routing.gaps import Gaps
@@ -107,14 +107,14 @@ def replayed(history: History, *, methods: Methods = BUILT_IN) -> list[Different
     return found
 
 
-def what_if(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT_IN) -> Comparison:
-    """The recorded decisions beside the same ones under `policy`, its price of quality calibrated on this very history."""
-    usable = [each for each in history.recorded if not _missing(history, each, policy)]
-    curve = _curve(history, usable, policy, methods) if policy.has_target else None
+def what_if(
+    history: History, policy: RoutingPolicy, *, curve: Curve | None = None, methods: Methods = BUILT_IN
+) -> Comparison:
+    """The recorded decisions beside the same ones under `policy`. `curve`: its price of quality on the whole history."""
     target = policy.quality_target or DEFAULT_TARGET
     comparison = Comparison()
     places = {name: places_of(catalog) for name, catalog in history.catalogs.items()}
-    for each in usable:
+    for each in _usable(history, policy):
         worth = None if curve is None else curve.worth(target, draw=share_of(each.job_id, DRAW))
         after = history.again(each, policy, methods, worth=worth)
         comparison.add(
@@ -125,10 +125,18 @@ def what_if(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT
     return comparison
 
 
-def _curve(history: History, usable: Sequence[Recorded], policy: RoutingPolicy, methods: Methods) -> Curve | None:
-    ours = [each for each in usable if leaves_choice(spec_of(each.inputs))]
+def offers_under(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT_IN) -> list[dict[str, Offer]]:
+    """What the recorded decisions would have to choose from under `policy`, whose price of quality is measured on it.
+
+    Of jobs that leave the choice to the router.
+    """
+    ours = [each for each in _usable(history, policy) if leaves_choice(spec_of(each.inputs))]
     again = [history.again(each, policy, methods) for each in ours]
-    return curve_of(offers_beside(each.model_id, [one.as_json() for one in each.candidates]) for each in again)
+    return [offers_beside(each.model_id, [one.as_json() for one in each.candidates]) for each in again]
+
+
+def _usable(history: History, policy: RoutingPolicy) -> list[Recorded]:
+    return [each for each in history.recorded if not _missing(history, each, policy)]
 
 
 def _missing(history: History, each: Recorded, policy: RoutingPolicy | None) -> list[str]:

@@ -27,13 +27,16 @@ async def publish(session: Session, document: Mapping[str, Any], *, source: str)
     return catalog
 
 
-async def of_hashes(session: Session, hashes: Collection[str]) -> dict[str, Catalog]:
-    """Catalogs that were once in force, by the hash of what they say. One that cannot be read any more is left out."""
-    found = {}
-    for row in await session.rows("catalogs_by_hash", hashes=sorted(hashes)):
-        with suppress(CatalogError):
-            found[row.hash] = build_catalog(row.document, source=f"catalog {row.hash}")
-    return found
+async def of_hashes(session: Session, hashes: Collection[str]) -> dict[str, str]:
+    """What catalogs said that were once in force, as JSON, by its hash."""
+    return {row.hash: row.document for row in await session.rows("catalogs_by_hash", hashes=sorted(hashes))}
+
+
+def restored(text: str, *, name: str) -> Catalog | None:
+    """A catalog that was once in force, of its JSON; None where it cannot be read any more. `name`: its hash."""
+    with suppress(CatalogError):
+        return build_catalog(json.loads(text), source=f"catalog {name}")
+    return None
 
 
 async def newer_than(session: Session, version: int) -> tuple[int, Catalog] | None:

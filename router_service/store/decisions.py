@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from uuid import UUID
 
 from router_service.routing.comparison import Comparison, Expected
 from router_service.routing.insight import NOTHING
 from router_service.routing.replay import Recorded, inputs_of
-from router_service.routing.snapshot import Snapshot
 from router_service.signals.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime
-    from uuid import UUID
+
+    from sqlalchemy import Row
 
     from router_service.jobs.spec import RoutableJob
-    from router_service.routing.counters import Counters
     from router_service.routing.decision import Decision
     from router_service.routing.insight import Insight
     from router_service.store.session import Session
+
+Stored: TypeAlias = "Row[Any]"  # a decision with its JSON unread
+FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +54,17 @@ class Routed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """Which decisions of a tenant's: of a job, of a batch, of any; taken at `since` or later, before `until`."""
+    """Which decisions of a tenant's: of a job, of a batch, of any; taken at `since` or later, before `until`.
+
+    `shadow`: only those on which the shadow policy of that hash decided too.
+    """
 
     tenant_id: str
     job_id: UUID | None = None
     batch_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
+    shadow: str | None = None
 
 
 class Unread(NamedTuple):
@@ -105,43 +112,56 @@ async def store_snapshots(session: Session, snapshots: Mapping[str, Mapping[str,
     await session.rows("snapshot_store", rows=json.dumps(rows))
 
 
-async def recorded(session: Session, selection: Selection, *, after: tuple[UUID, int], most: int) -> Sequence[Recorded]:
-    """Stored decisions with their inputs after the one given, in the order of job and epoch."""
-    rows = await session.rows(
-        "decisions_recorded",
-        **asdict(selection),
-        after_job=after[0],
-        after_epoch=after[1],
-        most=most,
+async def page(session: Session, selection: Selection, *, after: Stored | None, most: int) -> Sequence[Stored]:
+    """Stored decisions after the one given, as `recorded` and `compared` read them.
+
+    Those on a job by epoch, those on a batch by line, else the latest first. What a page costs does not depend on what lies
+    before it, or belongs to others.
+    """
+    since, until = selection.since or FIRST_MOMENT, selection.until or LAST_MOMENT
+    which: dict[str, Any] = {
+        "tenant_id": selection.tenant_id,
+        "shadow": selection.shadow,
+        "since": since,
+        "until": until,
+    }
+    if selection.job_id is not None:
+        query, start = "decisions_of_job", dict[str, Any](epoch=-1)
+        which |= {"job_id": selection.job_id, "batch_id": selection.batch_id}
+    elif selection.batch_id is not None:
+        query, start = "decisions_of_batch", {"line": -1, "epoch": -1}
+        which |= {"batch_id": selection.batch_id}
+    else:
+        query, start = "decisions_of_tenant", {"decided_at": until, "job_id": UUID(int=0), "epoch": -1}
+    place = {f"after_{name}": first if after is None else getattr(after, name) for name, first in start.items()}
+    return await session.rows(query, **which, **place, most=most)
+
+
+def recorded(row: Stored) -> Recorded:
+    """A decision of a page. This reads JSON: work for a thread."""
+    return Recorded(
+        job_id=row.job_id,
+        epoch=row.epoch,
+        model_id=row.model_id,
+        reason=row.reason,
+        policy=row.policy,
+        catalog=row.catalog,
+        snapshot=row.snapshot,
+        candidates=json.loads(row.candidates),
+        inputs=json.loads(row.inputs),
     )
-    return [
-        Recorded(
-            job_id=row.job_id,
-            epoch=row.epoch,
-            model_id=row.model_id,
-            reason=row.reason,
-            policy=row.policy,
-            catalog=row.catalog,
-            snapshot=row.snapshot,
-            candidates=row.candidates,
-            inputs=row.inputs,
-        )
-        for row in rows
-    ]
 
 
-async def shadowed(
-    session: Session, selection: Selection, *, policy: str, places: Mapping[str, str], most: int
-) -> Comparison:
-    """The latest decisions beside those of the shadow policy of that hash. `places`: where models compute."""
+def compared(rows: Sequence[Stored], *, places: Mapping[str, str]) -> Comparison:
+    """Decisions of a page beside those of the shadow policy. `places`: where models compute. This reads JSON."""
     comparison = Comparison()
-    for row in await session.rows("decisions_shadowed", **asdict(selection), policy=policy, most=most):
-        shadow = {name: value for name, value in row.shadow.items() if name != "policy"}
-        comparison.add(Expected.of(row.model_id, row.candidates), Expected(**shadow), places=places)
+    for row in rows:
+        shadow = {name: value for name, value in json.loads(row.shadow).items() if name != "policy"}
+        before = Expected.of(row.model_id, json.loads(row.candidates))
+        comparison.add(before, Expected(**shadow), places=places)
     return comparison
 
 
-async def snapshots(session: Session, hashes: Collection[str]) -> dict[str, Mapping[str, Counters]]:
-    """The counters of all models under each of these hashes."""
-    rows = await session.rows("snapshots_load", hashes=sorted(hashes))
-    return {row.hash: Snapshot.from_json(row.counters).counters for row in rows}
+async def snapshots(session: Session, hashes: Collection[str]) -> dict[str, str]:
+    """The counters of all models under each of these hashes, as JSON."""
+    return {row.hash: row.counters for row in await session.rows("snapshots_load", hashes=sorted(hashes))}

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from router_service.catalog.models import Catalog
     from router_service.store.session import Session
 
+MOST_SOURCES = 8  # that judge one answer
+MOST_DOMAINS = 64  # in which a tenant's verdicts on a model are told apart
+
 
 class Verdict(NamedTuple):
     """What somebody said of a job's answer. `score`: 0 wrong to 1 right; `source`: who says so, one verdict each.
@@ -40,6 +43,13 @@ class Judged(NamedTuple):
 
     model_id: str
     signals: Signals | None
+
+
+class Room(NamedTuple):
+    """Whether there is room for one more source on the job, and for one more domain of the tenant's on the model."""
+
+    source: bool
+    domain: bool
 
 
 async def recent_offers(session: Session, *, most: int) -> list[Choice]:
@@ -85,6 +95,22 @@ async def judged(session: Session, job_id: UUID, *, tenant_id: str) -> Judged | 
     if row is None:
         return None
     return Judged(row.model_id, Signals.from_json(row.signals) if row.signals is not None else None)
+
+
+async def has_room(session: Session, verdict: Verdict, *, tenant_id: str, model_id: str) -> Room:
+    """Room for a verdict on a job that `judged` has locked. What a tenant says names domains and sources: neither has no end."""
+    row = await session.row(
+        "verdict_room",
+        job_id=verdict.job_id,
+        source=verdict.source,
+        domain=verdict.domain,
+        tenant_id=tenant_id,
+        model_id=model_id,
+        most_sources=MOST_SOURCES,
+        most_domains=MOST_DOMAINS,
+    )
+    assert row is not None, "a SELECT without FROM has one row"  # noqa: S101
+    return Room(source=not row.has_sources, domain=not row.has_domains)
 
 
 async def give_verdict(session: Session, verdict: Verdict, *, tenant_id: str, shared: bool) -> None:

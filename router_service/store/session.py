@@ -7,8 +7,9 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 from sqlalchemy import make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -70,9 +71,9 @@ class Database:
                 yield Session(connection)
         except DBAPIError as error:
             # Not chained: the driver's own text may quote the row.
-            if error.connection_invalidated or _is_unavailable(error):
-                raise UnavailableError("postgres", f"the database is not available: {_what(error)}") from None
-            raise StoreError(f"the database refused: {_what(error)}") from None
+            raise _refusal(error.orig or error, is_lost=error.connection_invalidated) from None
+        except psycopg.Error as error:  # from a COPY, which goes past SQLAlchemy
+            raise _refusal(error) from None
         except PoolTimeoutError as error:
             raise UnavailableError("postgres", "no database connection became free in 30 s") from error
 
@@ -110,20 +111,28 @@ class Session:
             yield
 
 
-def _is_unavailable(error: DBAPIError) -> bool:
+def _refusal(error: BaseException, *, is_lost: bool = False) -> UnavailableError | StoreError:
+    if is_lost or _is_unavailable(error):
+        return UnavailableError("postgres", f"the database is not available: {_what(error)}")
+    return StoreError(f"the database refused: {_what(error)}")
+
+
+def _is_unavailable(error: BaseException) -> bool:
     """What another try may mend, by SQLSTATE (PostgreSQL, appendix A).
 
     No state: the connection failed, or the driver refused a value; 08: the connection; 40: deadlock or serialization;
     53: out of disk, memory or connections; 57P: an operator's shutdown; 25006: read-only, as after a failover.
     """
-    state = getattr(error.orig, "sqlstate", None)
+    state = getattr(error, "sqlstate", None)
     if state is None:
-        return isinstance(error, (OperationalError, InterfaceError))
+        return isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
     return state[:2] in {"08", "40", "53"} or state.startswith("57P") or state == "25006"
 
 
-def _what(error: DBAPIError) -> str:
-    """SQLSTATE and the server's first sentence, which names objects but no values."""
-    diagnostics = getattr(error.orig, "diag", None)
-    state, message = getattr(error.orig, "sqlstate", None), getattr(diagnostics, "message_primary", None)
-    return f"{state}: {message}" if state else str(error.orig).partition("\n")[0]
+def _what(error: BaseException) -> str:
+    """SQLSTATE and the server's first sentence, which names objects but no values; of what it says of values, the kind alone."""
+    state = getattr(error, "sqlstate", None)
+    if isinstance(error, psycopg.DataError):  # class 22, or a value that the driver itself refused
+        return f"{state or 'no SQLSTATE'}: {type(error).__name__}"
+    message = getattr(getattr(error, "diag", None), "message_primary", None)
+    return f"{state}: {message}" if state else str(error).partition("\n")[0]

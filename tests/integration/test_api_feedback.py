@@ -10,6 +10,7 @@ import pytest
 
 from router_service.routing.estimates import Cell, Count
 from router_service.store import learned
+from router_service.store.learned import MOST_DOMAINS, MOST_SOURCES
 from tests.conftest import client_of, publish, running
 from tests.support.catalogs import document, entry
 from tests.support.requests import accept_job
@@ -143,6 +144,53 @@ async def test_only_who_may_learn_learns(
         assert (await say(api, await finished(api, steps, sql=sql), score=1)).status_code == 200
     assert [row["tenant_id"] for row in await sql.rows(COUNTS)] == learners
     assert await sql.value("SELECT count(*) FROM feedback") == int(learn != "no")
+
+
+async def test_a_score_that_is_next_to_nothing_is_nothing(api: httpx.AsyncClient, steps: Steps, sql: Sql) -> None:
+    assert (await say(api, await finished(api, steps, sql=sql), score=1e-320)).status_code == 200
+    assert (await sql.rows(COUNTS))[0]["score"] == 0.0
+
+
+async def test_an_answer_has_a_bounded_number_of_judges_who_may_change_their_minds(
+    api: httpx.AsyncClient, steps: Steps, sql: Sql
+) -> None:
+    job_id = await finished(api, steps, sql=sql)
+    answers = [await say(api, job_id, score=0, source=f"judge-{n}") for n in range(MOST_SOURCES + 1)]
+    assert [each.status_code for each in answers] == [200] * MOST_SOURCES + [409]
+    assert answers[-1].json()["error"]["param"] == "source"
+    assert (await say(api, job_id, score=1, source="judge-0")).status_code == 200
+    (row,) = await sql.rows(COUNTS)
+    assert (row["score"], row["trials"]) == (1.0, pytest.approx(MOST_SOURCES))
+
+
+async def test_domains_of_a_tenants_own_do_not_multiply_without_end(
+    api: httpx.AsyncClient, steps: Steps, sql: Sql
+) -> None:
+    await sql.rows(
+        "INSERT INTO quality_counts (tenant_id, model_id, domain, score, trials, expected)"
+        " SELECT 'acme', 'alpha', 'd' || n, 1, 1, 1 FROM generate_series(1, %s) n",
+        MOST_DOMAINS,
+    )
+    for domain in ("d1", "one-more", "another"):
+        assert (await say(api, await finished(api, steps, domain=domain, sql=sql), score=1)).status_code == 200
+    counted = {row["domain"]: row["trials"] for row in await sql.rows(COUNTS)}
+    assert len(counted) == MOST_DOMAINS + 1
+    assert (counted["d1"], counted[""]) == (pytest.approx(2), pytest.approx(2))
+
+
+async def test_what_all_learn_stands_under_domains_that_all_know(
+    settings: Settings, database: Database, api_key: str, steps: Steps, sql: Sql
+) -> None:
+    named = {"model_info": {"router": {"quality": {"default": 0.5, "law": 0.6}}}}
+    await publish(database, document(entry("alpha") | named, router={"tenants": {"acme": {"learn": "shared"}}}))
+    async with running(settings) as app, client_of(app, key=api_key) as api:
+        for domain in ("law", "my-own"):
+            job_id = await accept_job(api, router={"domain": domain})
+            (claim,) = await steps.run_on()
+            await steps.finish(answered(claim))
+            assert (await say(api, job_id, score=1)).status_code == 200
+    domains = await sql.rows("SELECT tenant_id, domain FROM quality_counts ORDER BY 1, 2")
+    assert [tuple(row.values()) for row in domains] == [("", ""), ("", "law"), ("acme", ""), ("acme", "law")]
 
 
 async def test_what_cannot_be_judged_is_refused(api: httpx.AsyncClient, steps: Steps, sql: Sql) -> None:

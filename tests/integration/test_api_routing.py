@@ -96,6 +96,16 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
         ({"model": "router-1.5"}, "model", "'router-1.5' is no threshold; router-0 to router-1"),
         ({"model": "router-0.5"}, "model", "the catalog names none under router_settings.router.pair"),
         ({"model": "alpa"}, "model", "no model is named 'alpa'; did you mean 'alpha'?"),
+        ({"input": {"messages": MESSAGES, "provider": {"ignore": ["a\0b"]}}}, "input.provider.ignore.0", "pattern"),
+        ({"input": {"messages": MESSAGES, "provider": {"order": ["a", "\0"]}}}, "input.provider.order.1", "pattern"),
+        ({"input": {"messages": MESSAGES, "provider": {"only": []}}}, "input.provider.only", "at least 1"),
+        ({"input": {"messages": MESSAGES, "router": {"policy": "\0"}}}, "input.router.policy", "pattern"),
+        (
+            {"input": {"messages": MESSAGES, "router": {f"a: {'x' * 5000}": 1}}},
+            f"input.router.a: {'x' * 57}",
+            ": unknown key",
+        ),
+        ({"router": {"x" * 5000: 1}}, f"router.{'x' * 60}", "not permitted"),
     ],
 )
 async def test_a_wish_that_is_wrong_is_refused_with_its_place(
@@ -106,6 +116,14 @@ async def test_a_wish_that_is_wrong_is_refused_with_its_place(
     error = response.json()["error"]
     assert error["param"] == param
     assert said in error["message"]
+    assert len(response.text) < 1000
+
+
+async def test_a_line_with_a_name_that_cannot_be_stored_is_refused_with_its_place(api: httpx.AsyncClient) -> None:
+    body = {"model": "auto", "messages": MESSAGES, "provider": {"ignore": ["\0"]}}
+    batch = await make_batch(api, jsonl(request_line(1, body=body)))
+    assert batch["status"] == "failed"
+    assert "provider.ignore.0" in batch["errors"]["data"][0]["param"]
 
 
 async def test_lines_say_where_they_may_go_and_the_batch_says_it_for_all(api: httpx.AsyncClient, sql: Sql) -> None:

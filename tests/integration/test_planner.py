@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import pytest
 
+from router_service.api.history import histories
 from router_service.chat.request import read_chat
-from router_service.routing.history import History, replayed
-from router_service.store import decisions, plans
+from router_service.routing.history import replayed
+from router_service.store import plans
 from router_service.store.decisions import Selection
 from tests.conftest import publish
 from tests.support.catalogs import document, entry
 from tests.support.steps import TENANT, new_job
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from router_service.routing.history import History
     from router_service.store.session import Database
     from tests.conftest import OpenWorkers
     from tests.support.steps import Sql, Steps
-    from tests.support.workers import Workers
 
-NOBODY = (UUID(int=0), 0)
 WAIT_S = 60.0
 POLICY: dict[str, Any] = {"policies": {"default": {"quality_target": 0.9}}}
 CHEAP = entry(
@@ -48,14 +49,10 @@ async def batch_row(sql: Sql, batch_id: UUID) -> dict[str, Any]:
     return await sql.one("SELECT * FROM batches WHERE id = %s", batch_id)
 
 
-async def replay(workers: Workers, database: Database) -> tuple[History, int]:
+async def replay(database: Database) -> tuple[History, int]:
     """The stored decisions with all that they were taken from, and how many come out otherwise."""
-    async with database.transaction() as session:
-        recorded = await decisions.recorded(session, Selection(tenant_id=TENANT), after=NOBODY, most=1000)
-        counters = await decisions.snapshots(session, {each.snapshot for each in recorded if each.snapshot})
-        prices = await plans.prices(session, {plan for each in recorded if (plan := each.inputs.get("plan"))})
-    catalog = workers.runtime.offer.catalog
-    history = History(recorded=recorded, catalogs={catalog.hash: catalog}, counters=counters, plans=prices)
+    pages = histories(database, Selection(tenant_id=TENANT), most=1000, models=1, page=1000)
+    (history,) = [page async for page in pages]
     return history, len(replayed(history))
 
 
@@ -78,7 +75,7 @@ async def test_a_batch_is_planned_before_any_job_goes_and_its_jobs_follow_the_pl
         await workers.route()
         await workers.call("cheap")
         await workers.call("dear")
-    history, different = await replay(workers, database)
+    history, different = await replay(database)
     planned = [each for each in history.recorded if each.reason == "batch_plan"]
     assert len(planned) > 50
     assert {each.inputs["plan"] for each in planned} == {row["plan"]}

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import UUID
 
 import pytest
 
+from router_service.api.history import histories
 from router_service.jobs.preferences import Preferences, Sort
-from router_service.routing.history import History, replayed
+from router_service.routing.history import replayed
 from router_service.signals.extract import DEFAULT
 from router_service.signals.predicted import Prophet
-from router_service.store import decisions
 from router_service.store.decisions import Selection
 from tests.support.catalogs import entry
 from tests.support.steps import TENANT, new_job
@@ -23,14 +22,13 @@ from workers.router import Router
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from router_service.routing.history import History
     from router_service.signals.request import Request
     from router_service.signals.signals import JSON
     from router_service.store.session import Database
     from tests.conftest import OpenWorkers
     from tests.support.steps import Sql, Steps
-    from tests.support.workers import Workers
 
-NOBODY = (UUID(int=0), 0)
 GERMAN = "Fasse den folgenden Text zusammen: Der Hafen wurde gestern nach langen Arbeiten feierlich wieder eröffnet."
 ENGLISH = "Summarize the following text: The harbour was opened again yesterday after a long time of works."
 
@@ -44,13 +42,11 @@ async def chosen(sql: Sql) -> dict[str | None, int]:
     return {row["model_id"]: row["jobs"] for row in rows}
 
 
-async def history(workers: Workers, database: Database) -> History:
+async def history(database: Database) -> History:
     """The tenant's stored decisions with what they were taken from."""
-    async with database.transaction() as session:
-        recorded = await decisions.recorded(session, Selection(tenant_id=TENANT), after=NOBODY, most=1000)
-        counters = await decisions.snapshots(session, {each.snapshot for each in recorded if each.snapshot})
-    catalog = workers.runtime.offer.catalog
-    return History(recorded=recorded, catalogs={catalog.hash: catalog}, counters=counters)
+    pages = histories(database, Selection(tenant_id=TENANT), most=1000, models=1, page=1000)
+    (told,) = [page async for page in pages]
+    return told
 
 
 async def test_a_specialist_gets_the_jobs_of_its_language(
@@ -60,7 +56,7 @@ async def test_a_specialist_gets_the_jobs_of_its_language(
     await steps.accept(*(new_job(model="auto", body=body(text)) for text in (GERMAN, ENGLISH, GERMAN)))
     await workers.route()
     assert await chosen(sql) == {"german": 2, "any": 1}
-    told = await history(workers, database)
+    told = await history(database)
     assert sorted(each.inputs["signals"]["language"] for each in told.recorded) == ["de", "de", "en"]
     assert replayed(told) == []
 
@@ -98,7 +94,7 @@ async def test_decisions_under_load_are_the_same_when_taken_again(
         await workers.route()
         await workers.call("cheap")
         await workers.call("dear")
-    told = await history(workers, database)
+    told = await history(database)
     assert len(told.recorded) >= 60
     assert replayed(told) == []
 
@@ -113,7 +109,7 @@ async def test_what_is_decided_anew_in_a_pass_is_stored_with_what_was_known_by_t
     await steps.batch(6, model="auto")
     await workers.route()
     assert await chosen(sql) == {"cheap": 4, "dear": 2}
-    told = await history(workers, database)
+    told = await history(database)
     assert len(told.counters) == 2
     assert replayed(told) == []
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -170,3 +171,14 @@ async def test_a_connection_that_the_server_cut_is_unavailable_and_the_next_one_
         await broken()
     async with database.transaction() as session:
         assert await session.row("ping") is not None
+
+
+async def test_what_a_copy_refuses_is_told_without_the_row(database: Database) -> None:
+    wanted = "COPY job_inputs (job_id, body) FROM STDIN"
+    for row, said in (((UUID(int=1), "a secret\0"), "DataError"), (("a secret", ""), "22P02")):
+        with pytest.raises(StoreError, match=said) as refused:
+            async with database.transaction() as session:
+                await session.copy(wanted, [row])
+        assert "secret" not in str(refused.value)
+        assert refused.value.__cause__ is None
+        assert refused.value.__suppress_context__

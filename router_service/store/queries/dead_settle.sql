@@ -10,13 +10,13 @@ WITH given AS (
     excluded = ARRAY(SELECT json_array_elements_text(g.excluded)),
     finished_at = CASE WHEN g.state = 'failed' THEN now() END
   FROM given g WHERE j.id = g.id AND j.state = 'dead' AND j.epoch = g.epoch
-  RETURNING j.id, j.epoch, j.attempt, j.state
+  RETURNING j.id, j.epoch, j.tenant_id, j.attempt, j.state
 ), settled AS (
   UPDATE dead_letters d SET state = CASE m.state WHEN 'queued' THEN 'rerouted' ELSE 'parked' END, settled_at = now()
   FROM moved m WHERE d.job_id = m.id AND d.attempt = m.attempt AND d.state = 'open'
 ), explained AS (
-  INSERT INTO decisions (job_id, epoch, model_id, reason, policy, catalog, inputs, candidates)
-  SELECT m.id, m.epoch + 1, NULL, g.reason, g.policy, g.catalog, g.inputs, g.candidates
+  INSERT INTO decisions (job_id, epoch, tenant_id, model_id, reason, policy, catalog, inputs, candidates)
+  SELECT m.id, m.epoch + 1, m.tenant_id, NULL, g.reason, g.policy, g.catalog, g.inputs, g.candidates
   FROM moved m JOIN given g ON g.id = m.id WHERE m.state = 'failed'
   ON CONFLICT DO NOTHING
 )
