@@ -12,11 +12,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from router_service.catalog.models import ErrorKind
+from router_service.catalog.policies import BUILT_IN
 from router_service.errors import UnavailableError
 from router_service.failpoints import failpoint
+from router_service.jobs.preferences import NONE
+from router_service.jobs.spec import JobSpec, RoutableJob
 from router_service.jobs.states import JobState
 from router_service.policy.after import DeadLetter, Fail, Next, RetryLater, Succeed, after
 from router_service.policy.outcomes import Answered, Failed, ModelUnfit, Outcome, OutOfTime, Refused, Throttled
+from router_service.routing.constraints import forbidden
+from router_service.routing.insight import UNREAD
+from router_service.routing.question import Question
 from router_service.store import calls
 from router_service.store.calls import Claim, Fate, Finish
 from router_service.telemetry.logs import logger
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from router_service.catalog.models import Model
+    from router_service.routing.constraints import Rejection
     from workers.providers.base import Adapter
     from workers.runtime import Runtime
 
@@ -69,6 +76,10 @@ class Calls:
         """One call, bounded by the model's timeout and by the time that the job has left."""
         if model is None:
             return ModelUnfit(code="model_removed", message=f"model {claim.model_id} is no longer in the catalog")
+        if (out := _forbidden(claim, model)) is not None:
+            return ModelUnfit(
+                code=out.reason, message=f"{model.id} may not do this job any more: {out.reason} ({out.bound})"
+            )
         timeout_s = min(model.timeout_s, left_s)
         try:
             async with asyncio.timeout(timeout_s):
@@ -177,6 +188,17 @@ class Calls:
 def left_s(claim: Claim, *, since: float, now: float) -> float:
     """How long the job has, where its claim was read `since`."""
     return math.inf if claim.left_s is None else max(claim.left_s - (now - since), 0.001)
+
+
+def _forbidden(claim: Claim, model: Model) -> Rejection | None:
+    """The catalog may have changed since the job was routed."""
+    if claim.residency is None and claim.preferences == NONE:
+        return None
+    spec = JobSpec(
+        model=claim.model_id, tokens_in=claim.tokens_in, residency=claim.residency, preferences=claim.preferences
+    )
+    job = RoutableJob(id=claim.id, epoch=claim.epoch, spec=spec, tenant_id=claim.tenant_id)
+    return forbidden(Question.of(job, policy=BUILT_IN, insight=UNREAD), model)
 
 
 def _finish(claim: Claim, model: Model | None, outcome: Outcome, follows: Next) -> Finish:

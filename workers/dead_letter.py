@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router_service.failpoints import failpoint
-from router_service.routing.decision import route
+from router_service.routing.decision import TO_BE_MENDED, route
 from router_service.routing.insight import NOTHING
 from router_service.routing.methods import BUILT_IN
 from router_service.store import dead_letters
@@ -16,6 +16,7 @@ from router_service.tickets import decode
 if TYPE_CHECKING:
     from router_service.catalog.models import Catalog
     from router_service.jobs.spec import RoutableJob
+    from router_service.routing.decision import Decision
     from router_service.routing.insight import Insight
     from router_service.routing.methods import Methods
     from workers.insights import Insights
@@ -51,12 +52,15 @@ class DeadLetterWorker:
         async with self._runtime.database.transaction() as session:
             dead = await dead_letters.load(session, tickets)
             known = await self._insights.of(session, [each.job for each in dead], catalog=catalog)
-            queued = await dead_letters.settle(
-                session, [(each, self._next(each.job, known.get(each.job.id, NOTHING), catalog)) for each in dead]
-            )
+            decided = [(each, self._next(each.job, known.get(each.job.id, NOTHING), catalog)) for each in dead]
+            settled = [(each, routed) for each, routed in decided if not _is_to_be_mended(routed.decision)]
+            queued = await dead_letters.settle(session, settled)
             failpoint("dead_letter.before_commit")
         failpoint("dead_letter.after_commit")
-        log.info("dead letters settled", rerouted=queued, parked=len(dead) - queued, stale=len(tickets) - len(dead))
+        if len(settled) < len(dead):
+            log.warning("dead letters wait for a plugin or a policy that is missing", count=len(dead) - len(settled))
+        parked, stale = len(settled) - queued, len(tickets) - len(dead)
+        log.info("dead letters settled", rerouted=queued, parked=parked, stale=stale)
         if queued:
             await self._runtime.ring()
 
@@ -64,3 +68,8 @@ class DeadLetterWorker:
         policy = catalog.policy_of(job)
         decision = route(job, catalog=catalog, counters={}, policy=policy, insight=insight, methods=self._methods)
         return Routed(job=job, decision=decision, insight=insight)
+
+
+def _is_to_be_mended(decision: Decision) -> bool:
+    """Whether an operator has to mend what was decided by: the janitor sends the letter again until then."""
+    return decision.model_id is None and any(each.reason in TO_BE_MENDED for each in decision.candidates)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from router_service.jobs.spec import AUTO
 from router_service.prediction import Predictor
 from router_service.routing.calibration import FEWEST_JOBS, curve_of
-from router_service.routing.insight import NOTHING, Insight
+from router_service.routing.insight import NOTHING, UNREAD, Insight
 from router_service.routing.knowledge import Knowledge, basis_of, offers_of
 from router_service.routing.reading import must_read
+from router_service.signals.encoded import without_encoded
 from router_service.signals.extract import DEFAULT, extract, failures
 from router_service.signals.hints import PREFIX
 from router_service.signals.plugins import load_extractors
@@ -25,7 +26,7 @@ from router_service.store.decisions import Unread
 from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from router_service.catalog.models import Catalog
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from router_service.store.session import Session
 
 log = logger(__name__)
+PAGE_BYTES = 1_000_000  # of requests that are in memory at once; a larger one is alone
 KNOWN_FOR_S = 5.0  # what was learned is looked up so often
 MOST_PLANS = 1000  # whose prices are remembered
 
@@ -57,11 +59,18 @@ class Insights:
         self._looked_at = -math.inf
 
     async def of(
-        self, session: Session, jobs: Sequence[RoutableJob], *, catalog: Catalog, planning: bool = False
+        self,
+        session: Session,
+        jobs: Sequence[RoutableJob],
+        *,
+        catalog: Catalog,
+        planning: bool = False,
+        patience_s: float = math.inf,
     ) -> dict[UUID, Insight]:
         """For each job that has to be read what is known of it; in the caller's transaction. The others are left out.
 
-        `planning`: for a plan that is to be made, read what one needs.
+        `planning`: for a plan that is to be made, read what one needs. `patience_s`: no page of requests but
+        the first is begun after so long; the insights of what was not read say so, and the next call goes on.
         """
 
         def is_planned(job: RoutableJob) -> bool:
@@ -77,8 +86,9 @@ class Insights:
         if not wanted and not priced:
             return {}
         await self._learn(session, catalog)
-        signals = await self._signals(session, wanted) if wanted else {}
-        known = self._known(wanted, signals, catalog)
+        signals = await self._signals(session, wanted, patience_s=patience_s) if wanted else {}
+        known = self._known([job for job in wanted if job.id in signals], signals, catalog)
+        known |= {job.id: UNREAD for job in wanted if job.id not in signals}
         return known | await self._priced(session, priced, known)
 
     async def read(
@@ -86,8 +96,12 @@ class Insights:
     ) -> dict[UUID, Insight]:
         """What `of` would say of requests that are not stored as jobs; nothing of them is kept."""
         await self._learn(session, catalog)
-        unread = [Unread(job.id, body) for job, body in zip(jobs, bodies, strict=True)]
-        signals = await asyncio.to_thread(self._read, unread, {job.id: job for job in jobs})
+        by_id = {job.id: job for job in jobs}
+        body_of = {job.id: body for job, body in zip(jobs, bodies, strict=True)}
+        signals: dict[UUID, Signals] = {}
+        for page in _pages([Unread(job_id, len(body)) for job_id, body in body_of.items()]):
+            some = {job_id: body_of[job_id] for job_id in page}
+            signals |= await asyncio.to_thread(self._read, some, by_id)
         return self._known(jobs, signals, catalog)
 
     async def _priced(
@@ -134,21 +148,31 @@ class Insights:
         self._knowledge = replace(known, curves={**self._first.curves, **known.curves})
         self._catalog, self._looked_at = catalog.hash, time.monotonic()
 
-    async def _signals(self, session: Session, wanted: Sequence[RoutableJob]) -> dict[UUID, Signals]:
+    async def _signals(
+        self, session: Session, wanted: Sequence[RoutableJob], *, patience_s: float
+    ) -> dict[UUID, Signals]:
         known, unread = await decisions.load_signals(session, [job.id for job in wanted])
-        if unread:
-            by_id = {job.id: job for job in wanted}
-            read = await asyncio.to_thread(self._read, unread, by_id)
+        by_id = {job.id: job for job in wanted}
+        until = time.monotonic() + patience_s
+        for page in _pages(unread):
+            bodies = await decisions.load_requests(session, page)
+            read = await asyncio.to_thread(self._read, bodies, by_id)
             await decisions.store_signals(session, read)
             known |= read
+            if time.monotonic() >= until:
+                break
         return known
 
-    def _read(self, unread: Sequence[Unread], by_id: Mapping[UUID, RoutableJob]) -> dict[UUID, Signals]:
-        requests = [_request(each, by_id[each.id]) for each in unread]
-        signals = extract(requests, extractors=self._extractors)
+    def _read(self, bodies: dict[UUID, str], by_id: Mapping[UUID, RoutableJob]) -> dict[UUID, Signals]:
+        """Takes the bodies out of the mapping one by one: none is there twice while it is parsed."""
+        requests = {}
+        while bodies:
+            job_id, body = bodies.popitem()
+            requests[job_id] = _request(body, by_id[job_id])
+        signals = extract(list(requests.values()), extractors=self._extractors)
         for (extractor, error_type), count in failures(signals).items():
             log.warning("requests could not be read", extractor=extractor, error_type=error_type, count=count)
-        return {each.id: signal for each, signal in zip(unread, signals, strict=True)}
+        return dict(zip(requests, signals, strict=True))
 
 
 class FirstCurves:
@@ -178,6 +202,21 @@ def open_insights(settings: Settings) -> Insights:
     return Insights((*load_extractors(), prophet))
 
 
-def _request(each: Unread, job: RoutableJob) -> Request:
+def _request(body: str, job: RoutableJob) -> Request:
     hints = {f"{PREFIX}{name}": str(value) for name, value in job.spec.preferences.hints.items()}
-    return Request.of(json.loads(each.body), tokens_in=job.spec.tokens_in, features=job.spec.features, metadata=hints)
+    parsed = json.loads(without_encoded(body))
+    return Request.of(parsed, tokens_in=job.spec.tokens_in, features=job.spec.features, metadata=hints)
+
+
+def _pages(unread: Iterable[Unread]) -> Iterator[list[UUID]]:
+    """As many at a time as are no larger together than PAGE_BYTES, or one."""
+    page: list[UUID] = []
+    size = 0
+    for each in unread:
+        if page and size + each.body_bytes > PAGE_BYTES:
+            yield page
+            page, size = [], 0
+        page.append(each.id)
+        size += each.body_bytes
+    if page:
+        yield page

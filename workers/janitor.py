@@ -149,15 +149,15 @@ class Janitor:
     async def calibrate(self) -> None:
         """Measure on the latest decisions what quality costs, for each policy of the catalog that has a target."""
         catalog = self._runtime.offer.catalog
-        aimed = {each.hash for each in catalog.policies.values() if each.has_target}
-        if not aimed:
-            return
+        aimed = {each.hash for each in catalog.all_policies if each.has_target}
+        named = {each.hash for each in catalog.policies.values()}
         async with self._runtime.database.transaction() as session:
             newest = await learned.newest_decision(session)
             if newest == self._calibrated_at:
                 return
             choices = await learned.recent_offers(session, most=MOST_OFFERS)
-        found = await asyncio.to_thread(measured, choices, aimed, catalog=catalog.hash)
+        used = {each.basis.policy for each in choices}
+        found = await asyncio.to_thread(measured, choices, aimed & (named | used), catalog=catalog.hash)
         async with self._runtime.database.transaction() as session:
             for basis, each in found.items():
                 await learned.store_curve(session, basis, each)

@@ -44,6 +44,7 @@ MOST_PASSES = 100
 LEAST_WAIT_S = 0.005
 MOST_HOLD_S = 5.0
 PLAN_WAIT_S = 0.25
+MOST_READING_S = 0.5  # of a pass: others wait behind long requests meanwhile
 HOMELESS_HOLD_S = 10.0
 
 
@@ -142,7 +143,10 @@ class Router:
                     return Pass()
                 unplanned = {each.lane: PLAN_WAIT_S for each in taken if _awaits_plan(each)}
                 ready = [each for each in taken if not _awaits_plan(each)]
-                now.known = await self._insights.of(session, [each.job for each in ready], catalog=catalog)
+                now.known = await self._insights.of(
+                    session, [each.job for each in ready], catalog=catalog, patience_s=MOST_READING_S
+                )
+                ready = [each for each in ready if now.insight(each.job).is_read]  # the rest in the next pass
                 weights = {each.tenant_id: catalog.tenant(each.tenant_id).weight for each in taken}
                 waiting = await self._placing.place(await self._in_order(ready, weights), now)
                 blocked_by = unplanned | await self._sort(session, waiting, now)

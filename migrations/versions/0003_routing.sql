@@ -86,8 +86,8 @@ CREATE TABLE feedback (
   CONSTRAINT feedback_pk PRIMARY KEY (job_id, source)
 );
 
--- Their sums, and of what had been expected of the same answers: from these routing learns. Of each tenant, and under '' of all
--- who share.
+-- Their sums, and of what had been expected of the same answers, and of their models on jobs of the kind (levels): from these
+-- routing learns. Of each tenant, and under '' of all who share.
 CREATE TABLE quality_counts (
   tenant_id text NOT NULL,
   model_id text NOT NULL,
@@ -95,6 +95,7 @@ CREATE TABLE quality_counts (
   score float8 NOT NULL,
   trials float8 NOT NULL,
   expected float8 NOT NULL,
+  levels float8 NOT NULL DEFAULT 0,
   changed_at timestamptz NOT NULL DEFAULT now(),
   CONSTRAINT quality_counts_pk PRIMARY KEY (tenant_id, model_id, domain)
 );

@@ -1,6 +1,7 @@
 """Reads a batch's input file as a stream and stores its lines as jobs. Memory does not grow with the file.
 
-A broken line fails the batch, with its number, before anything is dispatched.
+A broken line fails the batch, with its number, before anything is dispatched. A line that no model on offer may take is stored as
+a failed job, and fails alone.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from router_service.errors import InvalidRequestError, TooLargeError
 from router_service.jobs.lines import LineCutter
 from router_service.jobs.spec import AUTO, JobSpec
 from router_service.store import files, jobs
-from router_service.store.jobs import NewJob
+from router_service.store.jobs import NewJob, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -38,6 +39,7 @@ MOST_ERRORS = 20
 MOST_CUSTOM_ID = 512
 ROWS_PER_COPY = 1000
 BATCH_PRIORITY = -10
+NO_MODEL = admission.NotAdmittedError.default_code
 KNOWN_KEYS = frozenset({"custom_id", "method", "url", "body", "router"})
 
 
@@ -45,20 +47,22 @@ KNOWN_KEYS = frozenset({"custom_id", "method", "url", "body", "router"})
 class LineReader:
     """Turns lines into jobs and remembers what is needed to judge the next line.
 
-    `router`: what the batch says of routing for all its lines. `total` and `auto`: lines so far, and those of them that leave the
-    choice of a model to the router.
+    `accepted_at`: the database's time. `router`: what the batch says of routing for all its lines. `total`, `auto` and `refused`:
+    lines so far, those that leave the choice of a model to the router, and those that no model on offer may take.
     """
 
     tenant_id: str
     batch_id: UUID
     deadline: datetime | None
     catalog: Catalog
+    accepted_at: datetime
     router: Mapping[str, Any] = field(default_factory=dict)
     errors: list[dict[str, Any]] = field(default_factory=list)
     total: int = 0
     auto: int = 0
+    refused: int = 0
     _seen: set[str] = field(default_factory=set)
-    _admitted: set[JobSpec] = field(default_factory=set)
+    _admitted: dict[JobSpec, str | None] = field(default_factory=dict)
 
     def read(self, lines: Iterable[tuple[int, bytes]]) -> list[NewJob]:
         """Jobs of the lines that are right; for the others, errors. Stops where there is no hope.
@@ -107,8 +111,9 @@ class LineReader:
         shape = read_chat(body)
         around = (("router of the batch", self.router or None), ("router", fields.get("router")))
         spec = spec_of(shape, read_wishes(cast("dict[str, Any]", body), path="body", around=around))
-        self._admit(spec)
-        self.auto += spec.model == AUTO
+        why_not = self._why_not(spec)
+        self.refused += why_not is not None
+        self.auto += spec.model == AUTO and why_not is None
         return NewJob(
             id=make_id(),
             tenant_id=self.tenant_id,
@@ -120,19 +125,30 @@ class LineReader:
             body=encode_body(cast("dict[str, Any]", body)),
             priority=BATCH_PRIORITY,
             deadline=self.deadline,
+            refusal=None if why_not is None else Refusal(self.accepted_at, NO_MODEL, printable(why_not)),
         )
 
-    def _admit(self, spec: JobSpec) -> None:
-        """Checked once per kind of job: sizes are rounded up to the next power of two first, then exactly where that fails."""
-        rounded = replace(spec, tokens_in=1 << spec.tokens_in.bit_length())
-        if rounded in self._admitted:
-            return
-        try:
-            admission.check(rounded, catalog=self.catalog, tenant_id=self.tenant_id, path="body.model")
-        except admission.NotAdmittedError:
-            admission.check(spec, catalog=self.catalog, tenant_id=self.tenant_id, path="body.model")
-            return
-        self._admitted.add(rounded)
+    def _why_not(self, spec: JobSpec) -> str | None:
+        """Why no model may take such a job; None where one may. Raises InvalidRequestError for a model that is not on offer.
+
+        Checked once per kind of job: what passes at the next power of two of its size passes, what is refused at the one below is
+        refused; only between these is each size looked at.
+        """
+        above = 1 << spec.tokens_in.bit_length()
+        if self._checked(replace(spec, tokens_in=above)) is None:
+            return None
+        below = self._checked(replace(spec, tokens_in=above >> 1))
+        return self._checked(spec) if below is None else below
+
+    def _checked(self, spec: JobSpec) -> str | None:
+        if spec not in self._admitted:
+            try:
+                admission.check(spec, catalog=self.catalog, tenant_id=self.tenant_id, path="body.model")
+            except admission.NotAdmittedError as error:
+                self._admitted[spec] = error.message
+            else:
+                self._admitted[spec] = None
+        return self._admitted[spec]
 
 
 async def store_lines(session: Session, file_id: UUID, reader: LineReader) -> None:

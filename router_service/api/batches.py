@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -64,7 +64,10 @@ class _FileRefusedError(Exception):
 
 @routes.post("")
 async def create(request: BatchRequest, here: Here, principal: Caller) -> dict[str, Any]:
-    """Make a batch: its lines are checked and stored as jobs before this answers. A broken file makes a failed batch."""
+    """Make a batch: its lines are checked and stored as jobs before this answers. A broken file makes a failed batch.
+
+    A line that no model on offer may take fails alone, with the code `no_compliant_model` in the error file.
+    """
     if request.endpoint != CHAT:
         raise InvalidRequestError(f"endpoint must be {CHAT}", param="endpoint")
     window = window_s(request.completion_window)
@@ -93,6 +96,7 @@ async def create(request: BatchRequest, here: Here, principal: Caller) -> dict[s
             batch_id=batch_id,
             deadline=expires_at,
             catalog=catalog,
+            accepted_at=expires_at - timedelta(seconds=window),
             router=said_of(request.router),
         )
         await _fill(session, file_id, reader, fewest_planned=(0 if has_goal else FEWEST_PLANNED) if plans else None)
@@ -165,7 +169,7 @@ def is_planned(router: RouterWishes | None, *, has_goal: bool, catalog: Catalog,
 
     Raises InvalidRequestError for a goal where its policy plans nothing.
     """
-    wishes = Preferences(policy=router.policy if router else None)
+    wishes = Preferences(policy=router.policy, quality_target=router.quality_target) if router else Preferences()
     spec = JobSpec(model=AUTO, tokens_in=0, preferences=wishes)
     policy = catalog.policy_of(RoutableJob(id=NOBODY, epoch=0, spec=spec, tenant_id=tenant_id))
     if has_goal and policy.plan is False:

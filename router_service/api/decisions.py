@@ -157,11 +157,10 @@ def _policy(document: Mapping[str, Any], catalog: Catalog) -> RoutingPolicy:
     try:
         return policy_of_document(document, source="policy", names={*catalog.by_name, *catalog.by_id})
     except CatalogError as error:
-        lines = [f"  {problem[:MOST_LETTERS]}" for problem in error.problems[:MOST_PROBLEMS]]
-        if (more := len(error.problems) - len(lines)) > 0:
-            lines.append(f"  and {more} more")
-        said = f"policy: {len(error.problems)} problem(s)\n" + "\n".join(lines)
-        raise InvalidRequestError(said, param="policy") from error
+        told = [problem[:MOST_LETTERS] for problem in error.problems[:MOST_PROBLEMS]]
+        if (more := len(error.problems) - len(told)) > 0:
+            told.append(f"and {more} more")
+        raise InvalidRequestError(f"policy: {' | '.join(told)}", param="policy") from error
 
 
 def _count(value: Any) -> int:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from router_service.catalog.problems import unknown_key
 from router_service.errors import BusyError, InvalidRequestError, UnavailableError
 from router_service.telemetry.logs import logger
 
@@ -57,15 +59,26 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
     return refusal(error)
 
 
-async def _unprocessable(_request: Request, error: Exception) -> JSONResponse:
+async def _unprocessable(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for this class)
     problem = error.errors()[0]
     if problem["type"] == "json_invalid":
         what = problem.get("ctx", {}).get("error", "it cannot be read")
         message = f"the body is not JSON: {what} (at character {problem['loc'][-1]})"
         return failure(400, message, kind="invalid_request_error", code="invalid_json")
-    path = ".".join(str(part)[:MOST_QUOTED] for part in problem["loc"][1:]) or str(problem["loc"][0])
-    return failure(400, f"{path}: {problem['msg']}", kind="invalid_request_error", param=path, code="invalid_value")
+    place = tuple(part[:MOST_QUOTED] if isinstance(part, str) else part for part in problem["loc"])
+    path = ".".join(map(str, place[1:])) or str(place[0])
+    message = problem["msg"]
+    if problem["type"] == "extra_forbidden" and (root := _body_of(request)) is not None:
+        message = unknown_key(place[1:], root)
+    return failure(400, f"{path}: {message}", kind="invalid_request_error", param=path, code="invalid_value")
+
+
+def _body_of(request: Request) -> type[BaseModel] | None:
+    """The shape that the route's body must have."""
+    field = getattr(request.scope.get("route"), "body_field", None)
+    kind = field.field_info.annotation if field is not None else None
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:

@@ -15,8 +15,8 @@ from router_service.errors import ConflictError
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.jobs.preferences import Preferences
-from router_service.routing.estimates import UNKNOWN_QUALITY, prior_of
-from router_service.signals.predicted import predicted
+from router_service.routing.estimates import UNKNOWN_QUALITY, level_of, prior_of
+from router_service.signals.predicted import hardness_of, predicted
 from router_service.signals.signals import Signals
 from router_service.store import jobs, learned
 from router_service.store.learned import Judged, Verdict
@@ -83,13 +83,16 @@ def _verdict(
     domain = wishes.domain or (signals.domain if signals else None)
     task = wishes.task or (signals.task if signals else None)
     model = catalog.by_id.get(judged.model_id)
-    prior = prior_of(model, predicted(signals), task=task, domain=domain) if model else None
+    told = predicted(signals)
+    prior = prior_of(model, told, hardness_of(signals), task=task, domain=domain) if model else None
+    level = level_of(model, told, task=task, domain=domain) if model else None
     return Verdict(
         job_id=job_id,
         source=request.source,
         score=round(request.score, DECIMALS),
         domain="" if domain is None or (shared and not _is_known(domain, signals, catalog)) else domain,
         expected=UNKNOWN_QUALITY if prior is None else prior,
+        level=UNKNOWN_QUALITY if level is None else level,
     )
 
 

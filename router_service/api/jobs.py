@@ -13,19 +13,18 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from router_service.api import admission
 from router_service.api.lists import TextFilter, page
+from router_service.api.outlook import look
 from router_service.api.preferences import RouterWishes, read_wishes, spec_of
 from router_service.api.state import Caller, Here, State, make_id
-from router_service.capacity import room
-from router_service.capacity.connection import unavailable
+from router_service.catalog.models import Catalog
 from router_service.chat.request import read_chat
-from router_service.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
+from router_service.errors import ConflictError, InvalidRequestError, NotFoundError
 from router_service.failpoints import failpoint
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
-from router_service.jobs.spec import RoutableJob
 from router_service.jobs.states import JobState
-from router_service.routing.decision import route
-from router_service.store import decisions, dispatch, jobs, learned
+from router_service.routing.history import gaps_of
+from router_service.store import catalogs, decisions, jobs
 from router_service.store.jobs import NewJob
 
 routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -165,37 +164,32 @@ async def explain(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
         if row is None:
             raise not_found(job_id)
         why = await jobs.explain(session, identity)
+        texts = await catalogs.of_hashes(session, {each["catalog"] for each in why.decisions})
+    known = {name: await asyncio.to_thread(catalogs.restored, text, name=name) for name, text in texts.items()}
     return {
         "id": job_id,
         "status": row.state,
-        "decisions": why.decisions,
+        "decisions": [each | {"known": _known(each, known.get(each["catalog"]))} for each in why.decisions],
         "attempts": why.attempts,
         "dead_letters": why.dead_letters,
         "outlook": await _outlook(here, row) if row.state == JobState.QUEUED else None,
     }
 
 
+def _known(decision: dict[str, Any], catalog: Catalog | None) -> dict[str, Any] | None:
+    gaps = gaps_of(decision, catalog)
+    return None if gaps is None else gaps.as_json()
+
+
 async def _outlook(here: State, row: Any) -> dict[str, Any]:
-    """What the router would decide now: tells for what a queued job waits. Without waits while Redis is not available."""
-    catalog = here.offered()
-    try:
-        with unavailable():
-            live = await here.limiter.snapshot(catalog.models)
-        counters = {model.id: room.counters_of(model.limits, live[model.id]) for model in catalog.models}
-    except UnavailableError:
-        counters = {}
-    spec = dispatch.spec_of(row, excluded=row.excluded)
-    job = RoutableJob(id=row.id, epoch=row.epoch, spec=spec, tenant_id=row.tenant_id)
-    policy = catalog.policy_of(job)
-    async with here.database.transaction() as session:
-        read, _unread = await decisions.load_signals(session, [row.id])
-        known = await learned.knowledge(session, catalog, before={})
-    signals = read.get(row.id)
-    worth = known.worth_of(job, policy, signals)
-    insight = replace(known.insight(job, signals, catalog), worth=worth, is_read=signals is not None)
-    decision = route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
+    ((decision, gaps),) = await look(here, [row])
     changes = {"changes": [change.as_json() for change in decision.changes]} if decision.changes else {}
-    return {"model": decision.model_id, "reason": decision.reason} | decisions.evidence(decision) | changes
+    return (
+        {"model": decision.model_id, "reason": decision.reason}
+        | decisions.evidence(decision)
+        | changes
+        | {"known": gaps.as_json()}
+    )
 
 
 def show(row: Any) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from router_service.api.admission import NotAdmittedError
 from router_service.api.batch_input import LineReader, read_lines
 from router_service.api.batches import check_file, is_planned, no_batch, said_of
 from router_service.api.preferences import RouterWishes
@@ -70,8 +72,8 @@ class Sample:
 async def quote(request: QuoteRequest, here: Here, principal: Caller, response: Response) -> dict[str, Any]:
     """What a batch of this file would cost, when it would be done, on which models, and what binds. Nothing is run.
 
-    202 with an id where the answer takes longer than a while. Of a long file some thousand lines are looked at; they are
-    forgotten when the answer is there.
+    202 with an id where the answer takes longer than a while. Of a long file 1,000 to 2,000 lines are looked at; they are
+    forgotten when the answer is there. `refused`: lines that no model on offer may take; they would fail, and are not quoted.
     """
     window = window_s(request.completion_window)
     has_goal = request.budget_usd is not None or request.finish_within_s is not None
@@ -80,7 +82,8 @@ async def quote(request: QuoteRequest, here: Here, principal: Caller, response: 
     async with here.database.transaction() as session:
         reader, sample = await _read(session, request, here, principal.tenant_id)
         asked = {
-            "jobs": reader.total,
+            "jobs": reader.total - reader.refused,
+            "refused": reader.refused,
             "is_planned": planned,
             "budget_usd": request.budget_usd,
             "finish_within_s": request.finish_within_s,
@@ -116,7 +119,10 @@ async def read_plan(batch_id: str, here: Here, principal: Caller) -> dict[str, A
 
 
 async def _read(session: Session, request: QuoteRequest, here: State, tenant_id: str) -> tuple[LineReader, Sample]:
-    """The file as a batch would read it. Raises InvalidRequestError with its first bad line, NotFoundError."""
+    """The file as a batch would read it. Raises InvalidRequestError with its first bad line, NotFoundError.
+
+    Raises NotAdmittedError where no line is left to quote.
+    """
     file_id = ids.parse(Kind.FILE, request.input_file_id)
     await check_file(session, file_id, tenant_id=tenant_id)
     reader = LineReader(
@@ -124,17 +130,25 @@ async def _read(session: Session, request: QuoteRequest, here: State, tenant_id:
         batch_id=file_id,
         deadline=None,
         catalog=here.offered(),
+        accepted_at=datetime.now(UTC),  # stored with nothing
         router=said_of(request.router),
     )
-    sample = Sample()
+    sample, refused = Sample(), None
     async for read in read_lines(session, file_id, reader):
         for job in read:
-            sample.add(job)
+            if job.refusal is None:
+                sample.add(job)
+            else:
+                refused = refused or job
     if reader.errors:
         first, more = reader.errors[0], len(reader.errors) - 1
         where = f"line {first['line']}: " if first["line"] is not None else ""
         others = f" (and {more} more errors)" if more else ""
         raise InvalidRequestError(f"{where}{first['message']}{others}", param=first["param"], code=first["code"])
+    if refused is not None and refused.refusal is not None and reader.refused == reader.total:
+        raise NotAdmittedError(
+            f"no line can be done; line {refused.line}: {refused.refusal.message}", param="body.model"
+        )
     return reader, sample
 
 
@@ -151,6 +165,7 @@ async def _quote(here: State, quote_id: UUID, tenant_id: str) -> dict[str, Any]:
         raise NotFoundError(f"no quote has the id {public!r}", param="id")
     shown = {"id": public, "object": "batch.quote", "created_at": int(row.created_at.timestamp())}
     shown |= {key: row.asked[key] for key in ("jobs", "is_planned", "budget_usd", "finish_within_s")}
+    shown["refused"] = row.asked.get("refused", 0)
     if row.answer is None:
         return shown | {"status": "pending"}
     if "note" in row.answer:

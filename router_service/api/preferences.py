@@ -67,6 +67,15 @@ class ProviderWishes(_Wishes):
     require_parameters: bool = True
 
 
+OBJECTS: dict[type[BaseModel], str] = {RouterWishes: "router", ProviderWishes: "provider"}
+NOT_KEPT = {
+    "quantizations": "a catalog does not say how a model is quantized: name the models that will do under `only`",
+    "enforce_distillable_text": "name the models whose terms allow it under `only`",
+    "preferred_min_throughput": "`sort: throughput` would be right",
+    "preferred_max_latency": "`sort: latency` would be right",
+}
+
+
 class Wished(_Wishes):
     """What a request asks for in all: two constraints of every job, and its preferences."""
 
@@ -135,8 +144,19 @@ def _read(kind: type[S], given: object, *, path: str) -> S:
         problem = error.errors(include_url=False)[0]
         place = tuple(part[:MOST_QUOTED] if isinstance(part, str) else part for part in problem["loc"])
         at = ".".join([path, *map(str, place)])
-        said = what_is_wrong({**problem, "loc": place}, root=kind)
+        said = _elsewhere(kind, place) or what_is_wrong({**problem, "loc": place}, root=kind)
         raise InvalidRequestError(f"{at}: {said}", param=at) from None
+
+
+def _elsewhere(kind: type[BaseModel], location: tuple[int | str, ...]) -> str | None:
+    """What would be right in the place of a key of OpenRouter's that is not kept, or of one that stands in the wrong object."""
+    key = str(location[0]) if len(location) == 1 else ""
+    if kind is ProviderWishes and key in NOT_KEPT:
+        return f"OpenRouter's key is not kept; {NOT_KEPT[key]}"
+    for other, name in OBJECTS.items():
+        if key in other.model_fields and key not in kind.model_fields:
+            return f"unknown key; it belongs to `{name}`"
+    return None
 
 
 def _own_hints(wishes: RouterWishes, *, path: str) -> dict[str, str]:

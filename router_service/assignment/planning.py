@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SOFTNESS = 0.003  # of a job's mean cost
 HIGHEST = 1e5  # times a job's mean cost: where quality or room are not to be had for that, they are not to be had
+SHUT = 10 * HIGHEST  # the toll of a model without room: more than any quality is worth
 NEARLY = 0.9  # of a limit that is used: it may bind when the single jobs choose
 ROUNDS = 5
 OVERRUN = 2e-3
@@ -54,10 +55,14 @@ class Frame:
 
 
 def plan_of(jobs: Jobs, *, capacity: Capacity, found: Solution, frame: Frame) -> Plan:
-    """The plan that the optimum leads to; its quality is never under the target where more of it can be had."""
+    """The plan that the optimum leads to; its quality is never under the target where more of it can be had.
+
+    A model without room by then has a toll that sends to it only jobs that no other may do: without one it would be free.
+    """
     limits = tuple(each for each in capacity.limits if each.room(frame.begun_s) > 0)
-    shut = {model for each in capacity.limits if each not in limits for model in each.models}
-    jobs = replace(jobs, eligible=jobs.eligible & ~np.isin(np.array(jobs.models), sorted(shut)))
+    shut = sorted({model for each in capacity.limits if each not in limits for model in each.models})
+    is_open = jobs.eligible & ~np.isin(np.array(jobs.models), shut)
+    jobs = replace(jobs, eligible=np.where(is_open.any(axis=1, keepdims=True), is_open, jobs.eligible))
     mean_usd = max(found.cost_usd / (len(jobs) * frame.scale), FREE_USD)
     pricing = _Pricing(jobs=jobs, limits=limits, frame=frame, mean_usd=mean_usd)
     tolls = dict(zip([each.name for each in capacity.limits], found.tolls, strict=True))
@@ -65,7 +70,12 @@ def plan_of(jobs: Jobs, *, capacity: Capacity, found: Solution, frame: Frame) ->
     price = pricing.settle(np.concatenate([[max(0.0, found.quality_usd)], start]), _busy(found, jobs, limits, pricing))
     plan = _drawn(pricing, price, found, sums_of(jobs, pricing.choices(price), capacity, scale=frame.scale))
     reached = frame if frame.target is None else replace(frame, target=min(frame.target, plan.quality))
-    return replace(plan, bound_usd=max(0.0, replace(pricing, frame=reached).bound_usd(price)))
+    closed = {model: Toll(request=SHUT * mean_usd) for model in shut}
+    return replace(
+        plan,
+        bound_usd=max(0.0, replace(pricing, frame=reached).bound_usd(price)),
+        tolls=dict(sorted({**plan.tolls, **closed}.items())),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,18 +2,73 @@
 
 from __future__ import annotations
 
+import re
+from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
+from router_service.catalog.nearness import nearest
+from router_service.catalog.words import language_problem
 from router_service.jobs.preferences import Safety
-from router_service.jobs.spec import AUTO, threshold_of
+from router_service.jobs.spec import AUTO, Feature, Modality, threshold_of
+
+MOST_USD_PER_TOKEN = 1.0
+PLACE = re.compile(r"[a-z]{2,8}(-[a-z0-9]+)*")
+KIND = re.compile(r"[a-z0-9][a-z0-9 _.-]{0,39}")
+WILD = frozenset("*?[")
+
+
+def _per_token(price: float) -> float:
+    if price > MOST_USD_PER_TOKEN:
+        raise ValueError(
+            f"{price:g} is more than a dollar a token; prices are US dollars per token: 0.2 a million is 2e-7"
+        )
+    return price
+
+
+def _place(word: str) -> str:
+    if PLACE.fullmatch(word) is None:
+        raise ValueError(
+            f"{word!r} is written as no place is; lower case such as 'eu', 'us' or 'eu-west-1' would be right"
+        )
+    return word
+
+
+def _kind(word: str) -> str:
+    if KIND.fullmatch(word) is None:
+        right = "1 to 40 of a-z, 0-9, '_', '.', '-' and spaces, such as 'law', would be right"
+        raise ValueError(f"{word!r} is the name of no task and no domain; {right}")
+    return word
+
+
+def _language(word: str) -> str:
+    if (problem := language_problem(word)) is not None:
+        raise ValueError(problem)
+    return word
+
 
 Count = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
-Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Price = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_per_token)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Place = Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)*$")]
+Language = Annotated[str, AfterValidator(_language)]
+KindName = Annotated[str, AfterValidator(_kind)]
+Place = Annotated[str, AfterValidator(_place)]
+Places = Annotated[
+    list[Place], Field(min_length=1), BeforeValidator(lambda given: [given] if isinstance(given, str) else given)
+]
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x20\x7f]+$")]
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,127}$")]
 TenantId = Annotated[str, Field(min_length=1, max_length=200)]
@@ -21,7 +76,28 @@ Fallbacks = list[dict[Name, list[Name]]]
 Tries = Annotated[int, Field(ge=0, le=20)]
 Usd = Annotated[float, Field(ge=0, le=1e6)]
 Target = Annotated[float, Field(gt=0, le=1)]
-Patterns = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(min_length=1)]
+
+
+def _matches(kinds: type[StrEnum]) -> AfterValidator:
+    """A shell pattern that matches at least one of a closed set."""
+
+    def check(pattern: str) -> str:
+        if not any(fnmatchcase(each, pattern) for each in kinds):
+            raise ValueError(f"{pattern!r} matches none{nearest(pattern, set(kinds))}")
+        return pattern
+
+    return AfterValidator(check)
+
+
+def _language_pattern(pattern: str) -> str:
+    return pattern if set(pattern) & WILD else _language(pattern)
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+Patterns = Annotated[list[Pattern], Field(min_length=1)]
+LanguagePattern = Annotated[Pattern, AfterValidator(_language_pattern)]
+FeaturePattern = Annotated[Pattern, _matches(Feature)]
+ModalityPattern = Annotated[Pattern, _matches(Modality)]
 
 
 class Section(BaseModel):
@@ -31,8 +107,8 @@ class Section(BaseModel):
 
 
 class Residency(Section):
-    inference: Place | list[Place]
-    storage: Place | list[Place]
+    inference: Places
+    storage: Places
 
 
 class SimulatedSection(Section):
@@ -50,13 +126,13 @@ class SimulatedSection(Section):
 class RouterKeys(Section):
     """Our own keys of one model, all optional."""
 
-    quality: dict[str, Share] = {}
-    languages: list[str] = []
-    domains: list[str] = []
-    modalities: list[str] = []
-    features: list[str] = []
+    quality: Annotated[dict[KindName, Share], Field(examples=["{default: 0.7}"])] = {}
+    languages: Annotated[list[Language], Field(examples=["[de, en]"])] = []
+    domains: Annotated[list[KindName], Field(examples=["[law]"])] = []
+    modalities: Annotated[list[Modality], Field(examples=["[text, image]"])] = []
+    features: Annotated[list[Feature], Field(examples=["[tools, json_schema]"])] = []
     safety: Safety | None = None
-    data_residency: Residency | None = None
+    data_residency: Annotated[Residency | None, Field(examples=["{inference: eu, storage: eu}"])] = None
     evidence: str | None = None
     retention_days: Annotated[int, Field(ge=0)] | None = None
     trains_on_data: bool | None = None
@@ -141,13 +217,13 @@ class ExplorationSection(Section):
 class WhenSection(Section):
     """What a rule looks at: each a list of shell patterns, of which one must match."""
 
-    language: Patterns | None = None
-    domain: Patterns | None = None
-    task: Patterns | None = None
-    flag: Patterns | None = None
-    feature: Patterns | None = None
-    modality: Patterns | None = None
-    tenant: Patterns | None = None
+    language: Annotated[list[LanguagePattern] | None, Field(min_length=1, examples=["[de, en]"])] = None
+    domain: Annotated[Patterns | None, Field(examples=["[law]"])] = None
+    task: Annotated[Patterns | None, Field(examples=["[summarize]"])] = None
+    flag: Annotated[Patterns | None, Field(examples=['["pii.*"]'])] = None
+    feature: Annotated[list[FeaturePattern] | None, Field(min_length=1, examples=["[vision]"])] = None
+    modality: Annotated[list[ModalityPattern] | None, Field(min_length=1, examples=["[image]"])] = None
+    tenant: Annotated[Patterns | None, Field(examples=["[acme]"])] = None
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -194,6 +270,10 @@ class PolicySection(Section):
     def _one_aim(self) -> Self:
         if self.quality_target is not None and self.quality_usd is not None:
             raise ValueError("give `quality_target` or `quality_usd`: the one is calibrated to what the other states")
+        is_aimed = self.quality_target is not None or self.quality_usd is not None
+        aims = "strategy" not in self.model_fields_set or self.strategy == "quality-target" or ":" in self.strategy
+        if is_aimed and not aims:
+            raise ValueError(f"`strategy: {self.strategy}` aims at no quality; leave it out, or write quality-target")
         return self
 
 
@@ -202,6 +282,12 @@ class PairSection(Section):
 
     strong: Name
     weak: Name
+
+    @model_validator(mode="after")
+    def _two(self) -> Self:
+        if self.strong == self.weak:
+            raise ValueError(f"strong and weak are both {self.strong!r}; a pair is of two models")
+        return self
 
 
 class ShadowSection(Section):

@@ -24,7 +24,8 @@ from router_service.catalog.models import (
     Retries,
     Simulation,
 )
-from router_service.catalog.problems import explain, nearest
+from router_service.catalog.nearness import nearest
+from router_service.catalog.problems import explain
 from router_service.catalog.public_quality import public_quality
 from router_service.catalog.routing import pair_of, policies_of, problems_of, shadow_of
 from router_service.errors import CatalogError
@@ -46,16 +47,17 @@ FALLBACKS = {
     Fallback.CONTEXT_WINDOW: "context_window_fallbacks",
     Fallback.CONTENT_POLICY: "content_policy_fallbacks",
 }
-NO_EFFECT_ON_MODEL = frozenset(
-    {
-        "evidence",
-        "batch_lane",
-    }
-)
+# Keys that are read and have no effect, by the section of a model where they stand; beside each what has one.
+NO_EFFECT: Mapping[str, Mapping[str, str]] = {
+    "litellm_params": {"region_name": "model_info.router.data_residency says where a model computes and stores"},
+    "model_info": {"base_model": ""},
+    "model_info.router": {"evidence": "", "batch_lane": ""},
+}
+WHOLE_FILE = "the file must be a mapping with the key `model_list`"
 
 
-def parse_document(text: str, *, source: str) -> dict[str, Any]:
-    """The file's content as plain data. Raises CatalogError where it is no YAML mapping."""
+def parse_document(text: str, *, source: str, wanted: str = WHOLE_FILE) -> dict[str, Any]:
+    """The file's content as plain data. Raises CatalogError where it is no YAML mapping, which says what is `wanted`."""
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -64,7 +66,7 @@ def parse_document(text: str, *, source: str) -> dict[str, Any]:
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "not YAML"
         raise CatalogError(source, [f"{where}{what}"]) from error
     if not isinstance(document, dict):
-        raise CatalogError(source, ["the file must be a mapping with the key `model_list`"])
+        raise CatalogError(source, [wanted])
     return document
 
 
@@ -108,12 +110,16 @@ def notes(document: Mapping[str, Any]) -> list[str]:
     """What an operator should know of a valid document: keys without effect, limits of a group that differ."""
     settings = document.get("router_settings") or {}
     args = settings.get("routing_strategy_args") or {}
-    unused = ["router_settings.routing_strategy_args.ttl"] if "ttl" in args else []
+    unused = [("router_settings.routing_strategy_args.ttl", "")] if "ttl" in args else []
     for index, entry in enumerate(document["model_list"]):
-        keys = ((entry.get("model_info") or {}).get("router") or {}).keys()
-        unused += [f"model_list[{index}].model_info.router.{key}" for key in sorted(keys & NO_EFFECT_ON_MODEL)]
+        for path, keys in NO_EFFECT.items():
+            section: Mapping[str, Any] = entry
+            for part in path.split("."):
+                section = section.get(part) or {}
+            unused += [(f"model_list[{index}].{path}.{key}", keys[key]) for key in sorted(section.keys() & keys.keys())]
     differences = group_differences(CatalogFile.model_validate(document))
-    return [f"{path} has no effect in this version" for path in unused] + list(differences)
+    said = [f"{path} has no effect in this version{f': {instead}' if instead else ''}" for path, instead in unused]
+    return said + list(differences)
 
 
 def content_hash(document: Mapping[str, Any]) -> str:
@@ -248,15 +254,11 @@ def _limits(entry: ModelEntry) -> Limits:
 
 
 def _residency(given: Residency | None) -> Places | None:
-    return None if given is None else Places(inference=_places(given.inference), storage=_places(given.storage))
+    return None if given is None else Places(inference=frozenset(given.inference), storage=frozenset(given.storage))
 
 
 def _simulation(router: RouterKeys) -> Simulation:
     return Simulation(**(router.simulated.model_dump() if router.simulated else {}))
-
-
-def _places(value: str | list[str]) -> frozenset[str]:
-    return frozenset((value,) if isinstance(value, str) else value)
 
 
 def _fallbacks(settings: RouterSettings) -> dict[Fallback, dict[str, tuple[str, ...]]]:

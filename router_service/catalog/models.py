@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from router_service.catalog.policies import BUILT_IN, DEFAULT_POLICY, PRESETS
+from router_service.catalog.policies import BUILT_IN, DEFAULT_POLICY, PRESETS, RoutingPolicy, Strategy
 from router_service.jobs.spec import AUTO, Fallback, threshold_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
-    from router_service.catalog.policies import Pair, RoutingPolicy, Shadow
+    from router_service.catalog.policies import Pair, Shadow
     from router_service.jobs.preferences import Safety
     from router_service.jobs.spec import RoutableJob
 
@@ -211,6 +211,7 @@ class Catalog:
     by_id: Mapping[str, Model] = field(init=False, repr=False, compare=False)
     by_name: Mapping[str, tuple[Model, ...]] = field(init=False, repr=False, compare=False)
     by_order: tuple[tuple[Model, ...], ...] = field(init=False, repr=False, compare=False)
+    _within: dict[tuple[str, str], RoutingPolicy] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         names: dict[str, tuple[Model, ...]] = {}
@@ -250,11 +251,38 @@ class Catalog:
         return self.tenants.get(tenant_id) or self.tenants.get(ANY_TENANT) or Tenant()
 
     def policy_of(self, job: RoutableJob) -> RoutingPolicy:
-        """The one that the job names, else its tenant's, else `default`, else what is built in. A strategy's name is one too."""
-        for each in (job.spec.preferences.policy, self.tenant(job.tenant_id).policy):
-            if each is not None and (found := self.policies.get(each) or PRESETS.get(each)) is not None:
-                return found
-        return self.policies.get(DEFAULT_POLICY, BUILT_IN)
+        """The one that the job names, within the bounds of its tenant's; else its tenant's, else `default`, else the built-in.
+
+        A strategy's name is one too. A job that wants a mean quality without naming a policy gets one that aims at it.
+        """
+        own, wishes = self._policy_of_tenant(job.tenant_id), job.spec.preferences
+        wanted = wishes.policy
+        if wanted is None and wishes.quality_target is not None and not own.has_target:
+            wanted = Strategy.QUALITY_TARGET
+        return own if wanted is None else self._tightened(wanted, own)
+
+    @property
+    def all_policies(self) -> Iterable[RoutingPolicy]:
+        """Every policy that a job may have been decided under."""
+        owns = {each.hash: each for each in (BUILT_IN, *self.policies.values(), *PRESETS.values())}
+        yield from owns.values()
+        for own in owns.values():
+            if own.bounds != BUILT_IN:
+                yield from (self._tightened(name, own) for name in (*self.policies, *PRESETS))
+
+    def _policy_of_tenant(self, tenant_id: str) -> RoutingPolicy:
+        named = self.tenant(tenant_id).policy
+        found = None if named is None else self.policies.get(named) or PRESETS.get(named)
+        return found or self.policies.get(DEFAULT_POLICY, BUILT_IN)
+
+    def _tightened(self, wanted: str, own: RoutingPolicy) -> RoutingPolicy:
+        key = (wanted, own.hash)
+        if key not in self._within:
+            named = self.policies.get(wanted) or PRESETS.get(wanted)
+            if named is None:
+                return RoutingPolicy(name=wanted, missing=wanted)
+            self._within[key] = named if named == own or own.bounds == BUILT_IN else named.within(own.bounds)
+        return self._within[key]
 
     def names_chain(self, name: str, kind: Fallback) -> bool:
         """Whether the file names a chain of this very kind for `name`."""

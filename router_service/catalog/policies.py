@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT_POLICY = "default"
 UNSAID = ("name", "hash")
+FROM_SIZES = frozenset({"feature", "modality", "tenant"})  # what rules look at without a request being read
 
 
 class Strategy(StrEnum):
@@ -69,7 +70,7 @@ class RoutingPolicy:
     behind every priced one. `latency_buffer`: models within this share of the fastest are as good as it. `signals`: whether to
     look at what jobs say, None: where something depends on it; `plan`: whether to deal out a batch as a whole, None: where the
     strategy aims at a quality, or the batch has a goal. `terms`: scores of plugins by name, each with its weight;
-    `constraints`: plugins' names.
+    `constraints`: plugins' names. `missing`: the name that a job gave where no policy has it; then no model may do the job.
     """
 
     name: str = field(default=DEFAULT_POLICY, compare=False)
@@ -88,6 +89,7 @@ class RoutingPolicy:
     exploration: Exploration = Exploration()
     terms: tuple[tuple[str, float], ...] = ()
     constraints: tuple[str, ...] = ()
+    missing: str | None = None
     hash: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -102,6 +104,23 @@ class RoutingPolicy:
     def plans(self, *, has_goal: bool) -> bool:
         """Whether a batch is dealt out as a whole. `has_goal`: it names a budget or a time to finish in."""
         return (has_goal or self.strategy == Strategy.QUALITY_TARGET) if self.plan is None else self.plan
+
+    @property
+    def bounds(self) -> RoutingPolicy:
+        """What of the policy holds whichever other one a job names: its rules' `only`, the floor, the constraints."""
+        rules = tuple(replace(rule, prefer=(), avoid=()) for rule in self.rules if rule.only)
+        return RoutingPolicy(rules=rules, min_quality=self.min_quality, constraints=self.constraints)
+
+    def within(self, bounds: RoutingPolicy) -> RoutingPolicy:
+        """This policy, tightened by the `bounds` of another; itself where these are none."""
+        floors = [floor for floor in (self.min_quality, bounds.min_quality) if floor is not None]
+        return replace(
+            self,
+            rules=(*bounds.rules, *(rule for rule in self.rules if rule not in bounds.rules)),
+            min_quality=max(floors, default=None),
+            constraints=tuple(dict.fromkeys((*bounds.constraints, *self.constraints))),
+            signals=self.signals and None if bounds.rules else self.signals,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """What the policy says, without its name."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from router_service.catalog.dialect import PolicySection, RouterSettings
+from router_service.catalog.nearness import nearest
 from router_service.catalog.policies import (
     DEFAULT_POLICY,
+    FROM_SIZES,
     LITELLM_ALIASES,
     PRESETS,
     Exploration,
@@ -18,7 +21,7 @@ from router_service.catalog.policies import (
     Shadow,
     Strategy,
 )
-from router_service.catalog.problems import explain, nearest
+from router_service.catalog.problems import explain
 from router_service.errors import CatalogError
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def policy(section: PolicySection, *, name: str) -> RoutingPolicy:
     has_aim = section.quality_target is not None or section.quality_usd is not None
     if has_aim and "strategy" not in section.model_fields_set:
         strategy = Strategy.QUALITY_TARGET
-    return RoutingPolicy(
+    built = RoutingPolicy(
         name=name,
         strategy=strategy,
         quality_target=section.quality_target,
@@ -62,8 +65,8 @@ def policy(section: PolicySection, *, name: str) -> RoutingPolicy:
         exploration=Exploration(**section.exploration.model_dump()),
         terms=tuple(sorted(section.terms.items())),
         constraints=tuple(section.constraints),
-        **({} if wait is None else {"wait_usd_per_s": wait / 3600}),
     )
+    return built if wait is None else replace(built, wait_usd_per_s=wait / 3600)
 
 
 def policy_of_document(document: Mapping[str, Any], *, source: str, names: Collection[str]) -> RoutingPolicy:
@@ -125,6 +128,9 @@ def _rule(section: RuleSection) -> Rule:
 def _problems(section: PolicySection, *, path: str, names: Collection[str]) -> Iterator[str]:
     yield from _unknown_strategy(section.strategy, f"{path}strategy")
     for index, rule in enumerate(section.rules):
+        looked_at = rule.when.model_dump(exclude_none=True).keys()
+        for key in sorted(looked_at - FROM_SIZES) if section.signals is False else ():
+            yield f"{path}rules[{index}].when.{key}: is read in the request; leave out `signals: false`, or the rule"
         for key in ("only", "prefer", "avoid"):
             for place, name in enumerate(getattr(rule, key)):
                 if name not in names:

@@ -16,7 +16,9 @@ from router_service.cli.progress import ENDED_BATCH, ENDED_JOB, all_succeeded, f
 from router_service.cli.session import IdArgument, JsonFlag, connect
 
 NEWEST = 10
+MOST_REASONS = 4
 SHOWN_PROBLEMS = 20
+REFUSED = "no model on offer may take them; `waybill results BATCH --errors` tells why once the batch has ended"
 
 
 def submit(
@@ -40,6 +42,8 @@ def submit(
         elif batch["status"] == "failed":  # no line of it was taken
             report_problems(batch)
             raise typer.Exit(ExitCode.FAILED)
+        elif refused := batch["request_counts"]["failed"]:
+            output.say(f"{refused} of its {batch['request_counts']['total']} lines fail: {REFUSED}")
 
 
 def submit_file(client: ApiClient, path: Path, *, goal: Json | None = None) -> Json:
@@ -181,11 +185,27 @@ def _overview(client: ApiClient, *, as_json: bool) -> None:
         [(row["model"], row["queued"], output.duration(row["oldest_s"])) for row in line["models"]],
         title="In line" if line["queued"] else "Nothing waits in line",
     )
+    if line["held"]["queued"]:
+        output.tell(held_line(line["held"]))
     output.out_console().print()
     output.print_table(
-        ("deployment", "#waiting", "#in flight", "#dead letters"),
-        [(row["deployment"], row["waiting"], row["in_flight"], row["dead_letter_queue"]) for row in queues],
+        ("deployment", "#waiting", "#in flight", "#dead letters", "held by"),
+        [
+            (row["deployment"], row["waiting"], row["in_flight"], row["dead_letter_queue"], row["held_by"])
+            for row in queues
+        ],
         title="Queues",
+    )
+
+
+def held_line(held: Json) -> str:
+    """How many jobs no model may take, and the main reasons."""
+    said = ", ".join(f"{each['reason']} ({each['queued']})" for each in held["reasons"][:MOST_REASONS])
+    more = ", ..." if len(held["reasons"]) > MOST_REASONS else ""
+    part = "" if held["looked_at"] >= held["queued"] else f" of {held['looked_at']} looked at"
+    return (
+        f"{held['queued']} of them wait since no model on offer may take them: {said}{more}{part}; "
+        "`waybill explain JOB` tells what would have to change"
     )
 
 
@@ -197,6 +217,7 @@ def queue_lengths(models: list[Json]) -> list[Json]:
             "queue": deployment["queue"],
             "waiting": deployment["waiting"],
             "in_flight": deployment["in_flight"],
+            "held_by": deployment["held_by"],
             "dead_letter_queue": deployment["dead_letter_queue"],
         }
         for model in models

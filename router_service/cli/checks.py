@@ -20,7 +20,7 @@ from router_service.errors import CatalogError, SettingsError, StackError, Unava
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from router_service.catalog.models import Model
+    from router_service.catalog.models import Catalog, Model
 
 PYTHON = (3, 11)
 REDIS = (6, 2)
@@ -133,8 +133,21 @@ def catalog(target: Target) -> Iterator[Finding]:
         yield Finding(check="catalog", level=Level.OK, detail=f"{target.config}: {len(built.models)} models")
         for note in load.notes(document):
             yield Finding(check="catalog", level=Level.WARN, detail=str(target.config), advice=note)
+        yield from _unasked(built)
         yield from _provider_keys(built.models)
         yield from tokenizers(built.models, is_installed=find_spec(TOKENIZER_PACKAGE) is not None)
+
+
+def _unasked(built: Catalog) -> Iterator[Finding]:
+    """Words of the catalog that nothing known asks for, seen with the predictor that the settings name."""
+    from router_service import settings  # noqa: PLC0415 slow to load
+    from router_service.prediction.predictor import Predictor, general  # noqa: PLC0415 as above
+    from router_service.signals.unasked import unasked  # noqa: PLC0415 as above
+
+    own = settings.load().predictor
+    domains = (general() if own is None else Predictor.load(own)).domains
+    for said in unasked(built, domains=domains):
+        yield Finding(check="catalog", level=Level.WARN, detail=said)
 
 
 def _provider_keys(models: Iterable[Model]) -> Iterator[Finding]:

@@ -90,6 +90,9 @@ class ApiClient:
             )
             return _document(answer)
 
+    def delete_file(self, file_id: str) -> None:
+        self._send(self._http.build_request("DELETE", f"/v1/files/{_segment(file_id)}"))
+
     def create_batch(self, file_id: str, *, metadata: Mapping[str, str], goal: Json | None = None) -> Json:
         """`goal`: its budget_usd, finish_within_s and router, where they are given."""
         body = {

@@ -17,6 +17,10 @@ from router_service.cli.session import JsonFlag, connect
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=20_000, help="At most so many decisions.")]
 MOST_SHOWN = 10
+ONE_POLICY = (
+    "the file must be one policy, a mapping such as `quality_target: 0.95`: what stands in a catalog under "
+    "router_settings.router.policies.<name>"
+)
 
 
 def replay(
@@ -50,9 +54,12 @@ def what_if(
 ) -> None:
     """Decide again under another policy: what changes in cost, quality, latency and place. Nothing is moved."""
     try:
-        document = parse_document(policy.read_text(), source=str(policy))
-    except OSError as error:
-        raise UsageProblemError(f"--policy {policy}: {error.strerror}") from error
+        document = parse_document(policy.read_text(encoding="utf-8-sig"), source=str(policy), wanted=ONE_POLICY)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise UsageProblemError(f"--policy {policy}: {why}") from error
+    if "router_settings" in document or "policies" in document:
+        raise UsageProblemError(f"--policy {policy}: {ONE_POLICY}")
     which: Json = {"limit": limit} | (_of(batch) if batch else {})
     which |= _period(since, until)
     with connect(context) as client:
@@ -77,7 +84,7 @@ def shadow(
 
 
 def print_comparison(told: Json) -> None:
-    """Both sides in one table, and below it where jobs would move."""
+    """Both sides in one table, and below it where jobs would move. Jobs without a model are told, and in no mean and no sum."""
     before, after = told["before"], told["after"]
     models = sorted({*before["models"], *after["models"]})
     places = sorted({*before["places"], *after["places"]})
@@ -88,11 +95,17 @@ def print_comparison(told: Json) -> None:
         *((f"jobs on {name}", before["models"].get(name, 0), after["models"].get(name, 0)) for name in models),
     ]
     rows += [(f"jobs in {name}", before["places"].get(name, 0), after["places"].get(name, 0)) for name in places]
+    if before["unplaced"] or after["unplaced"]:
+        rows.append(("jobs without a model", before["unplaced"], after["unplaced"]))
     output.print_table(
         ("", "#as it was", "#under this policy"),
         rows,
         title=f"{told['changed']} of {told['decisions']} decisions would change",
     )
+    if before["unplaced"] != after["unplaced"]:
+        output.tell(
+            f"cost and means are of the jobs that have a model: {before['placed']} as it was, {after['placed']} under this policy"
+        )
     for move in told["moves"][:MOST_SHOWN]:
         output.tell(f"{move['jobs']} from {move['from']} to {move['to']}")
 

@@ -12,7 +12,7 @@ from router_service.cli import output
 from router_service.cli.client import ApiClient, Json
 from router_service.cli.exits import OperationFailedError, UsageProblemError
 from router_service.cli.session import JsonFlag, connect
-from router_service.errors import InvalidRequestError
+from router_service.errors import InvalidRequestError, WaybillError
 from router_service.jobs.windows import window_s
 
 POLL_S = 1.0
@@ -34,20 +34,32 @@ def quote(
     json: JsonFlag = False,
 ) -> None:
     """What a batch of this file would cost, when it would be done, on which models, and what binds. Nothing is run."""
+    wanted = goal(budget=budget, finish_within=finish_within, policy=policy)
     with connect(context) as client:
-        try:
-            with file.open("rb") as stream:
-                uploaded = client.upload(stream, name=file.name)
-        except OSError as error:
-            raise UsageProblemError(f"{file}: {error.strerror}; a readable .jsonl file would be right") from error
-        wanted = {"input_file_id": uploaded["id"], **goal(budget=budget, finish_within=finish_within, policy=policy)}
-        told = _answered(client, client.quote(wanted))
+        told = ask(client, file, wanted)
     if json:
         output.print_json(told)
     elif told["status"] == "possible":
         _print(told)
     if told["status"] != "possible":
         raise OperationFailedError(f"{told['id']}: {told['note']}")
+
+
+def ask(client: ApiClient, file: Path, wanted: Json) -> Json:
+    """The answer to a quote of the file, which is deleted from the server: what the quote rests on was read out of it.
+
+    Raises UsageProblemError for a file that cannot be read.
+    """
+    try:
+        with file.open("rb") as stream:
+            uploaded = client.upload(stream, name=file.name)
+    except OSError as error:
+        raise UsageProblemError(f"{file}: {error.strerror}; a readable .jsonl file would be right") from error
+    try:
+        told = client.quote({"input_file_id": uploaded["id"], **wanted})
+    finally:
+        _forget(client, uploaded["id"])
+    return _answered(client, told)
 
 
 def goal(*, budget: float | None, finish_within: str | None, policy: str | None) -> Json:
@@ -79,6 +91,13 @@ def plan_line(told: Json) -> str | None:
     return f"{said}, came to {came_to} ({_percent(errors['cost'])} cost, {_percent(errors['finish'])} time)"
 
 
+def _forget(client: ApiClient, file_id: str) -> None:
+    try:
+        client.delete_file(file_id)
+    except WaybillError as error:
+        output.say(f"the uploaded {file_id} stays on the server: {error}")
+
+
 def _answered(client: ApiClient, told: Json) -> Json:
     until = time.monotonic() + PATIENCE_S
     while told["status"] == "pending":
@@ -101,6 +120,8 @@ def _print(told: Json) -> None:
     ]
     looked_at = "" if told["looked_at"] == told["jobs"] else f", {told['looked_at']} looked at"
     output.print_table(("", ""), rows, title=f"{told['jobs']} requests{looked_at}")
+    if told["refused"]:
+        output.say(f"{told['refused']} more lines would fail: no model on offer may take them; they are not quoted")
     if not told["is_planned"]:
         output.say(
             "its policy deals out jobs one by one: with --budget, --finish-within or `plan: true` this would hold"

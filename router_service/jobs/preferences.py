@@ -77,11 +77,11 @@ class Preferences:
         return cls(**values)
 
     def parts(self) -> tuple[str, ...]:
-        """Words that differ where wishes differ: for the job's lane."""
+        """Words that differ where wishes differ, but for numbers: for the job's lane."""
         return tuple(
             f"{each.name}={value}"
             for each in fields(self)
-            if (value := getattr(self, each.name)) != getattr(NONE, each.name)
+            if each.name not in NUMBERS and (value := getattr(self, each.name)) != getattr(NONE, each.name)
         )
 
     @property
@@ -92,3 +92,4 @@ class Preferences:
 
 
 NONE = Preferences()
+NUMBERS = frozenset({"quality_target", "max_cost_usd", "max_input_cost", "max_output_cost", "difficulty"})

@@ -28,6 +28,14 @@ class Feature(StrEnum):
     JSON_SCHEMA = "json_schema"
 
 
+class Modality(StrEnum):
+    """What a message consists of."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
 class Fallback(StrEnum):
     """Which chain of fallbacks a job follows."""
 
@@ -75,7 +83,9 @@ def threshold_of(name: str) -> float | None:
 
 
 def lane_of(spec: JobSpec, *, tenant_id: str, interactive: bool = True) -> int:
-    """The lane of a job: jobs of one tenant that compete for the same models. A signed 64-bit hash.
+    """The lane of a job: jobs of one tenant that compete for about the same models. A signed 64-bit hash.
+
+    Wishes that are numbers, and may differ from line to line, are left out or in steps: the router looks at each lane.
 
     The router takes jobs lane by lane, so that a backlog for a busy model does not hide work for an idle one. A lane below 0
     is of jobs that somebody waits for, one from 0 on of a batch's: so the router finds the former without a look at the latter.
@@ -85,7 +95,7 @@ def lane_of(spec: JobSpec, *, tenant_id: str, interactive: bool = True) -> int:
         spec.model,
         *spec.features,
         spec.residency or "",
-        repr(spec.quality),
+        "" if spec.quality is None else f"{spec.quality:.1f}",
         *sorted(spec.excluded),
         spec.fallback,
         *spec.preferences.parts(),

@@ -34,11 +34,15 @@ WORDS = {
     "retention_unknown": "retention_days stated in the catalog",
     "max_price": "a price a token of {bound} USD",
     "max_cost": "a max_cost_usd of {bound}",
+    "max_cost_unknown": "max_tokens in the request or max_output_tokens in the catalog, to keep max_cost_usd",
     "price_unknown": "the model's prices stated in the catalog",
     "ignored": "the model not ignored",
     "not_among_only": "the model among `only`",
     "not_in_order": "the model in `order`, or fallbacks allowed",
     "rule": "the policy's rule {bound} changed",
+    "unknown_policy": "a policy named {bound} in the catalog, or another one asked for",
+    "no_fallbacks": "fallbacks allowed (it failed on {bound})",
+    "plugin_failed": "the plugin mended ({bound})",
     "plugin_missing": "the plugin {bound} installed where the router runs",
 }
 

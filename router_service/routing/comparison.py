@@ -36,15 +36,22 @@ class Expected(NamedTuple):
 
 @dataclass(slots=True)
 class Side:
-    """Sums over decisions; `places`: where the models compute. A mean is over those of which the value is known."""
+    """Sums over decisions; `places`: where the models compute. `unplaced`: decisions for no model, which are in none of the rest.
 
+    A mean is over those of which the value is known.
+    """
+
+    unplaced: int = 0
     models: Counter[str] = field(default_factory=Counter)
     places: Counter[str] = field(default_factory=Counter)
     sums: Counter[str] = field(default_factory=Counter)
     known: Counter[str] = field(default_factory=Counter)
 
     def add(self, each: Expected, place: str) -> None:
-        self.models[each.model_id or NOWHERE] += 1
+        if each.model_id is None:
+            self.unplaced += 1
+            return
+        self.models[each.model_id] += 1
         self.places[place] += 1
         for name in ("cost_usd", "quality", "latency_s"):
             if (value := getattr(each, name)) is not None:
@@ -63,7 +70,9 @@ class Side:
             "models": dict(self.models.most_common()),
             "places": dict(self.places.most_common()),
             "cost_usd": self.sums["cost_usd"],
-            "unpriced": self.models.total() - self.models[NOWHERE] - self.known["cost_usd"],
+            "placed": self.models.total(),
+            "unplaced": self.unplaced,
+            "unpriced": self.models.total() - self.known["cost_usd"],
             "quality": self.mean("quality"),
             "latency_s": self.mean("latency_s"),
         }
@@ -92,7 +101,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "decisions": self.before.models.total(),
+            "decisions": self.before.models.total() + self.before.unplaced,
             "changed": self.moves.total(),
             "before": self.before.as_json(),
             "after": self.after.as_json(),

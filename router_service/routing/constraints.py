@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from router_service.catalog.models import Model
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.counters import Counters
@@ -18,10 +20,14 @@ if TYPE_CHECKING:
 
 BREAKER = "breaker"
 DEADLINE = "deadline"
+UNKNOWN_POLICY = "unknown_policy"
+FEW = 5
 # Reasons that hold for all jobs of a lane, or pass: the others depend on a job's size or words.
 ALIKE_IN_LANE = frozenset(
     {
+        UNKNOWN_POLICY,
         "failed_before",
+        "no_fallbacks",
         "ignored",
         "not_among_only",
         "not_in_order",
@@ -34,8 +40,6 @@ ALIKE_IN_LANE = frozenset(
         "retention",
         "retention_unknown",
         "missing_feature",
-        "max_price",
-        "price_unknown",
         BREAKER,
         DEADLINE,
     }
@@ -53,6 +57,11 @@ class Rejection:
 Constraint: TypeAlias = Callable[["Question", "Model"], Rejection | None]
 
 
+def in_policy(asked: Question, _model: Model) -> Rejection | None:
+    missing = asked.policy.missing
+    return Rejection(reason=UNKNOWN_POLICY, bound=missing) if missing is not None else None
+
+
 def not_excluded(asked: Question, model: Model) -> Rejection | None:
     return Rejection(reason="failed_before") if model.id in asked.spec.excluded else None
 
@@ -61,11 +70,13 @@ def is_wanted(asked: Question, model: Model) -> Rejection | None:
     """What the request says of models by name."""
     wishes = asked.spec.preferences
     if wishes.ignore and model.is_one_of(wishes.ignore):
-        return Rejection(reason="ignored", bound=list(wishes.ignore))
+        return Rejection(reason="ignored", bound=_few(wishes.ignore))
     if wishes.only and not model.is_one_of(wishes.only):
-        return Rejection(reason="not_among_only", bound=list(wishes.only))
+        return Rejection(reason="not_among_only", bound=_few(wishes.only))
     if not wishes.allow_fallbacks and wishes.order and not model.is_one_of(wishes.order):
-        return Rejection(reason="not_in_order", bound=list(wishes.order))
+        return Rejection(reason="not_in_order", bound=_few(wishes.order))
+    if not wishes.allow_fallbacks and not wishes.order and asked.spec.excluded:
+        return Rejection(reason="no_fallbacks", bound=_few(asked.spec.excluded))
     return None
 
 
@@ -156,21 +167,28 @@ def good_enough(asked: Question, model: Model) -> Rejection | None:
 
 
 def is_affordable(asked: Question, model: Model) -> Rejection | None:
-    """Prices a token, and the whole job's at its longest answer."""
+    """Prices a token, and the whole job's at its longest answer: where nobody bounds that, what it may cost is not known."""
     wishes = asked.spec.preferences
     for most, price in ((wishes.max_input_cost, model.input_cost), (wishes.max_output_cost, model.output_cost)):
         if most is not None and (price is None or price > most):
             return Rejection(reason="price_unknown" if price is None else "max_price", bound=price)
     if wishes.max_cost_usd is None:
         return None
-    longest = asked.spec.tokens_out or model.max_output_tokens or asked.tokens_out(model, None)
-    cost = model.cost_usd(tokens_in=asked.spec.tokens_in, tokens_out=longest)
+    longest = asked.spec.tokens_out or model.max_output_tokens
+    cost = model.cost_usd(tokens_in=asked.spec.tokens_in, tokens_out=longest or 0)
     if cost is None or cost > wishes.max_cost_usd:
         return Rejection(reason="price_unknown" if cost is None else "max_cost", bound=cost)
-    return None
+    is_free = model.output_cost == 0
+    return None if longest or is_free else Rejection(reason="max_cost_unknown", bound=wishes.max_cost_usd)
+
+
+def _few(names: Sequence[str]) -> list[str]:
+    """For a decision, which says it of each model."""
+    return [*names[:FEW], f"and {len(names) - FEW} more"] if len(names) > FEW else list(names)
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
+    in_policy,
     not_excluded,
     is_wanted,
     in_rules,
@@ -193,6 +211,11 @@ def rejection(asked: Question, model: Model) -> Rejection | None:
         if (out := constraint(asked, model)) is not None:
             return out
     return None
+
+
+def forbidden(asked: Question, model: Model) -> Rejection | None:
+    """What must hold at the very call, whatever the catalog said when the job was routed: place, safety, use of data."""
+    return in_residency(asked, model) or is_safe(asked, model) or keeps_data(asked, model)
 
 
 def hindrance(job: RoutableJob, counters: Counters | None) -> Rejection | None:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from router_service.catalog.policies import Strategy
 from router_service.jobs.spec import AUTO
 from router_service.routing import exploration
 from router_service.routing.changes import changes_needed
-from router_service.routing.constraints import BREAKER, DEADLINE, Rejection, hindrance, is_late, rejection
+from router_service.routing.constraints import (
+    BREAKER,
+    DEADLINE,
+    UNKNOWN_POLICY,
+    Rejection,
+    hindrance,
+    is_late,
+    rejection,
+)
 from router_service.routing.insight import NOTHING
-from router_service.routing.methods import BUILT_IN
+from router_service.routing.methods import BUILT_IN, FAILED, asked_of, scores_of
 from router_service.routing.question import Prospect, Question
 from router_service.routing.ranks import place_of, ranks_of
-from router_service.routing.strategies import SORTS, by_plan, share_of
+from router_service.routing.strategies import SCORERS, SORTS, by_plan, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,13 +37,15 @@ if TYPE_CHECKING:
     from router_service.routing.counters import Counters
     from router_service.routing.insight import Insight
     from router_service.routing.methods import Methods
-    from router_service.routing.strategies import Scorer
+    from router_service.routing.strategies import Score, Scorer
 
 CHEAPEST = "cheapest_available"
 FALLBACK = "fallback"
 ASKED_FOR = "asked_for"
 PLANNED = "batch_plan"
 MISSING = "plugin_missing"
+TO_BE_MENDED = frozenset({MISSING, FAILED, UNKNOWN_POLICY})
+OURS = frozenset((*SCORERS.values(), *SORTS.values(), by_plan))
 
 
 class Outlook(StrEnum):
@@ -130,25 +141,41 @@ def route(
         prospect(asked, model, rank, counters.get(model.id), catalog) for model, rank, out in looked_at if out is None
     ]
     scores = _scores(asked, prospects, methods)
+    if isinstance(scores, Rejection):
+        looked_at = [(model, rank, out or scores) for model, rank, out in looked_at]
+        prospects, scores = [], []
     scored = iter([_candidate(each, score[0]) for each, score in zip(prospects, scores, strict=True)])
     candidates = tuple(next(scored) if out is None else _out(model, rank, out) for model, rank, out in looked_at)
     if not prospects:
-        reason, outlook = _why_none(asked, candidates, catalog)
-        never = outlook is Outlook.NEVER
-        changes = (
-            changes_needed(asked, [model for model, _rank, _out in looked_at], plugins=_plugins(asked, methods))
-            if never
-            else ()
-        )
-        return _decision(asked, None, reason, candidates, catalog, outlook=outlook, changes=changes)
+        return _nobody(asked, candidates, [model for model, _rank, _out in looked_at], catalog, methods)
+    chosen, reason = _chosen(asked, prospects, scores, methods)
+    return _decision(asked, chosen.model.id, reason, candidates, catalog)
+
+
+def _chosen(
+    asked: Question, prospects: Sequence[Prospect], scores: Sequence[Score], methods: Methods
+) -> tuple[Prospect, str]:
+    """The best, or one that is tried in its place, and why."""
     keys = [_order(each, score) for each, score in zip(prospects, scores, strict=True)]
     best = min(range(len(prospects)), key=keys.__getitem__)
-    chosen, reason = prospects[best], _why(asked, prospects[best], policy)
-    if policy.exploration.share > 0:
+    if asked.policy.exploration.share > 0 and _scorer(asked, methods) is methods.strategies[asked.policy.strategy]:
         peers = [each for each, key in zip(prospects, keys, strict=True) if key[:4] == keys[best][:4]]
-        other = exploration.instead_of(chosen, peers)
-        chosen, reason = (chosen, reason) if other is None else (other, exploration.REASON)
-    return _decision(asked, chosen.model.id, reason, candidates, catalog)
+        if (other := exploration.instead_of(prospects[best], peers)) is not None:
+            return other, exploration.REASON
+    return prospects[best], _why(asked, prospects[best], asked.policy)
+
+
+def _nobody(
+    asked: Question,
+    candidates: tuple[Candidate, ...],
+    models: Sequence[Model],
+    catalog: Catalog,
+    methods: Methods,
+) -> Decision:
+    """No model, why, and where that will not pass what would have to change."""
+    reason, outlook = _why_none(asked, candidates, catalog)
+    changes = changes_needed(asked, models, plugins=_plugins(asked, methods)) if outlook is Outlook.NEVER else ()
+    return _decision(asked, None, reason, candidates, catalog, outlook=outlook, changes=changes)
 
 
 def _decision(
@@ -180,7 +207,7 @@ def _rejected_by_plugin(asked: Question, model: Model, methods: Methods) -> Reje
     policy = asked.policy
     for name in policy.constraints:
         constraint = methods.constraints.get(name)
-        out = Rejection(reason=MISSING, bound=name) if constraint is None else constraint(asked, model)
+        out = Rejection(reason=MISSING, bound=name) if constraint is None else asked_of(name, constraint, asked, model)
         if out is not None:
             return out
     for name, known in [
@@ -193,7 +220,11 @@ def _rejected_by_plugin(asked: Question, model: Model, methods: Methods) -> Reje
 
 
 def _plugins(asked: Question, methods: Methods) -> list[Constraint]:
-    return [methods.constraints[name] for name in asked.policy.constraints if name in methods.constraints]
+    return [
+        partial(asked_of, name, methods.constraints[name])
+        for name in asked.policy.constraints
+        if name in methods.constraints
+    ]
 
 
 def prospect(asked: Question, model: Model, rank: int, counters: Counters | None, catalog: Catalog) -> Prospect:
@@ -221,16 +252,13 @@ def prospect(asked: Question, model: Model, rank: int, counters: Counters | None
     )
 
 
-def _scores(asked: Question, prospects: Sequence[Prospect], methods: Methods) -> Sequence[tuple[float, ...]]:
+def _scores(asked: Question, prospects: Sequence[Prospect], methods: Methods) -> list[Score] | Rejection:
     if not prospects:
-        return ()
-    scores = _scorer(asked, methods)(prospects)
-    if not asked.policy.terms:
-        return scores
-    return [
-        (first + sum(weight * methods.terms[name](each) for name, weight in asked.policy.terms), *rest)
-        for each, (first, *rest) in zip(prospects, scores, strict=True)
-    ]
+        return []
+    scorer = _scorer(asked, methods)
+    if not asked.policy.terms and scorer in OURS:
+        return scorer(prospects)
+    return scores_of(asked.policy, scorer, prospects, methods)
 
 
 def _scorer(asked: Question, methods: Methods) -> Scorer:
@@ -284,6 +312,8 @@ def _why(asked: Question, best: Prospect, policy: RoutingPolicy) -> str:
 
 def _why_none(asked: Question, candidates: tuple[Candidate, ...], catalog: Catalog) -> tuple[str, Outlook]:
     reasons = {candidate.reason for candidate in candidates}
+    if to_be_mended := reasons & TO_BE_MENDED:  # by an operator: until then nobody can tell what else holds
+        return min(filter(None, to_be_mended)), Outlook.NEVER
     if BREAKER in reasons:
         return BREAKER, Outlook.WAIT
     if DEADLINE in reasons:

@@ -7,6 +7,9 @@ posterior mean of a beta distribution around the prior, of a weight of STRENGTH 
 
     (S - E) / (n + STRENGTH)
 
+The *level* of a model, which floors are held against, is what is declared of it for jobs of the kind, or, where nothing is, its
+mean over the questions that the predictor was trained with; moved by the same verdicts, with E summed over these levels.
+
 A narrower cell is shrunk towards the next wider one: a model over all domains, in one domain, in one domain of the tenant alone.
 """
 
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from router_service.prediction.cold_start import LEAST, MOST, declared
 from router_service.routing.insight import Estimate
-from router_service.signals.predicted import predicted
+from router_service.signals.predicted import hardness_of, predicted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,11 +43,19 @@ class Cell(NamedTuple):
 
 
 class Count(NamedTuple):
-    """Verdicts: the sum of their scores, how many, and the sum of what the priors had expected."""
+    """Verdicts: the sum of their scores, how many, and the sums of what the priors and the levels had expected."""
 
     score: float = 0.0
     trials: float = 0.0
     expected: float = 0.0
+    levels: float = 0.0
+
+
+class Shift(NamedTuple):
+    """What verdicts move the quality expected on a job by, and the level of the model."""
+
+    quality: float = 0.0
+    level: float = 0.0
 
 
 def estimates_of(
@@ -54,40 +65,47 @@ def estimates_of(
     task: str | None,
     domain: str | None,
     tenant_id: str,
-    shifts: Mapping[Cell, float],
+    shifts: Mapping[Cell, Shift],
 ) -> dict[str, Estimate]:
     """By model id; a model of which nothing is known, neither predicted nor declared nor judged, is left out."""
-    told = predicted(signals)
+    told, hardness = predicted(signals), hardness_of(signals)
     found: dict[str, Estimate] = {}
     for model in models:
-        prior = prior_of(model, told, task=task, domain=domain)
+        prior = prior_of(model, told, hardness, task=task, domain=domain)
         shift = _shift(shifts, tenant_id=tenant_id, model_id=model.id, domain=domain or "")
         tokens_out = _named(told["answer_tokens"], model) if told else None
         if prior is None and shift is None and tokens_out is None:
             continue
-        level = None
+        level = level_of(model, told, task=task, domain=domain)
         if shift is not None:
-            stated = model.expected_quality(task, domain)
-            level = _moved(UNKNOWN_QUALITY if stated is None else stated, shift)
-            prior = UNKNOWN_QUALITY if prior is None else prior
+            level = _moved(UNKNOWN_QUALITY if level is None else level, shift.level)
+            prior = _moved(UNKNOWN_QUALITY if prior is None else prior, shift.quality)
         found[model.id] = Estimate(
-            quality=None if prior is None else _moved(prior, shift or 0.0),
+            quality=None if prior is None else _moved(prior, 0.0),
             level=level,
             tokens_out=None if tokens_out is None else round(tokens_out),
         )
     return found
 
 
-def prior_of(model: Model, told: Predicted | None, *, task: str | None, domain: str | None) -> float | None:
+def prior_of(
+    model: Model, told: Predicted | None, hardness: float | None, *, task: str | None, domain: str | None
+) -> float | None:
     """The probability of a right answer before any verdict; None where nobody said anything of the model."""
     trained = _named(told["p_correct"], model) if told else None
     if trained is not None:
         return trained
     quality = model.expected_quality(task, domain)
-    return quality if quality is None or told is None else declared(quality, told["hardness"])
+    return quality if quality is None or hardness is None else declared(quality, hardness)
 
 
-def shifts_of(counts: Mapping[Cell, Count], before: Mapping[Cell, float]) -> dict[Cell, float]:
+def level_of(model: Model, told: Predicted | None, *, task: str | None, domain: str | None) -> float | None:
+    """The share of right answers to jobs of a kind before any verdict: declared, else that of the questions trained with."""
+    stated = model.expected_quality(task, domain)
+    return stated if stated is not None or told is None else _named(told["p_usual"], model)
+
+
+def shifts_of(counts: Mapping[Cell, Count], before: Mapping[Cell, Shift]) -> dict[Cell, Shift]:
     """What each cell's verdicts move an expectation by, cells over all domains included.
 
     `before`: the shifts in use; one that would change by no more than STEP stays.
@@ -97,14 +115,23 @@ def shifts_of(counts: Mapping[Cell, Count], before: Mapping[Cell, float]) -> dic
         whole = cell._replace(domain=None)
         sums[whole] = Count(*(one + other for one, other in zip(sums.get(whole, Count()), count, strict=True)))
     known = {**sums, **counts}
-    shifts: dict[Cell, float] = {}
+    shifts: dict[Cell, Shift] = {}
     for cell in sorted(known, key=lambda each: (each.learner != EVERYBODY, each.domain is not None)):
-        wider = next((shifts[each] for each in _wider(cell) if each in shifts), 0.0)
-        score, trials, expected = known[cell]
-        exact = wider + (score - expected - trials * wider) / (trials + STRENGTH)
-        held = before.get(cell)
-        shifts[cell] = held if held is not None and abs(exact - held) <= STEP else round(exact, 4)
+        wider = next((shifts[each] for each in _wider(cell) if each in shifts), Shift())
+        held = before.get(cell, (None, None))
+        score, trials, *awaited = known[cell]
+        shifts[cell] = Shift(
+            *(
+                _shifted(score - each, trials, wider=by, held=old)
+                for each, by, old in zip(awaited, wider, held, strict=True)
+            )
+        )
     return shifts
+
+
+def _shifted(surplus: float, trials: float, *, wider: float, held: float | None) -> float:
+    exact = wider + (surplus - trials * wider) / (trials + STRENGTH)
+    return held if held is not None and abs(exact - held) <= STEP else round(exact, 4)
 
 
 def _wider(cell: Cell) -> tuple[Cell, ...]:
@@ -117,7 +144,7 @@ def _wider(cell: Cell) -> tuple[Cell, ...]:
     return (others, everywhere, others._replace(domain=None))
 
 
-def _shift(shifts: Mapping[Cell, float], *, tenant_id: str, model_id: str, domain: str) -> float | None:
+def _shift(shifts: Mapping[Cell, Shift], *, tenant_id: str, model_id: str, domain: str) -> Shift | None:
     """That of the narrowest cell with evidence; None without any."""
     cell = Cell(tenant_id, model_id, domain)
     return next((shifts[each] for each in (cell, *_wider(cell)) if each in shifts), None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.calibration import Curve
-    from router_service.routing.estimates import Cell
+    from router_service.routing.estimates import Cell, Shift
     from router_service.routing.insight import Worth
     from router_service.signals.signals import Signals
 
@@ -57,7 +57,7 @@ class Knowledge:
     curves: Mapping[Basis, Curve] = field(default_factory=dict)
     older: Mapping[Basis, Curve] = field(default_factory=dict)
     prior: Curve | None = None
-    shifts: Mapping[Cell, float] = field(default_factory=dict)
+    shifts: Mapping[Cell, Shift] = field(default_factory=dict)
 
     def insight(self, job: RoutableJob, signals: Signals | None, catalog: Catalog) -> Insight:
         """What is known of a job, but for what a right answer to it is worth."""

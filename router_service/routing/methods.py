@@ -7,25 +7,32 @@ wait, and their explanation says what is missing.
 
 from __future__ import annotations
 
+import itertools
+import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from router_service.errors import SettingsError
+from router_service.routing.constraints import Rejection
 from router_service.routing.strategies import SCORERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from router_service.catalog.models import Model
+    from router_service.catalog.policies import RoutingPolicy
     from router_service.routing.constraints import Constraint
-    from router_service.routing.question import Prospect
-    from router_service.routing.strategies import Scorer
+    from router_service.routing.question import Prospect, Question
+    from router_service.routing.strategies import Score, Scorer
 
 CONSTRAINTS_GROUP = "waybill.constraints"
 STRATEGIES_GROUP = "waybill.strategies"
 SCORES_GROUP = "waybill.scores"
 MARK = ":"
+FAILED = "plugin_failed"
 Term: TypeAlias = Callable[["Prospect"], float]
 
 
@@ -40,6 +47,39 @@ class Methods:
 
 
 BUILT_IN = Methods()
+
+
+def asked_of(name: str, constraint: Constraint, asked: Question, model: Model) -> Rejection | None:
+    """What a plugin's constraint says. One that raises, or says what cannot be stored, lets no model through."""
+    try:
+        out = constraint(asked, model)
+        if out is None:
+            return None
+        return Rejection(reason=str(out.reason), bound=json.loads(json.dumps(out.bound, allow_nan=False)))
+    except Exception as error:  # noqa: BLE001 (another's code: what it does must not stop the other jobs)
+        return failed(name, error)
+
+
+def scores_of(
+    policy: RoutingPolicy, scorer: Scorer, prospects: Sequence[Prospect], methods: Methods
+) -> list[Score] | Rejection:
+    """By the scorer and the policy's terms; a Rejection of all where one of a plugin raises, or gives what is no number."""
+    name = policy.strategy
+    try:
+        scores = [tuple(map(float, score)) for score in scorer(prospects)]
+        for name, weight in policy.terms:
+            terms = [float(methods.terms[name](each)) for each in prospects]
+            scores = [(first + weight * term, *rest) for (first, *rest), term in zip(scores, terms, strict=True)]
+        if len(scores) != len(prospects) or not all(map(math.isfinite, itertools.chain(*scores))):
+            raise ValueError("a finite score for each prospect would be right")
+    except Exception as error:  # noqa: BLE001 (as above)
+        return failed(name, error)
+    return scores
+
+
+def failed(name: str, error: Exception) -> Rejection:
+    """Its type alone: a message might quote the request."""
+    return Rejection(reason=FAILED, bound=f"{name}: {type(error).__name__}")
 
 
 def load_methods() -> Methods:

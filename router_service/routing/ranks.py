@@ -16,8 +16,15 @@ PREFERRED, NEUTRAL, AVOIDED = 0, 1, 2
 
 
 def ranks_of(asked: Question, catalog: Catalog) -> tuple[tuple[Model, ...], ...]:
-    """The models that the job may use, in ranks. A lower `order` of LiteLLM's comes first within `auto`."""
-    spec = asked.spec
+    """The models that the job may use, in ranks. A lower `order` of LiteLLM's comes first within `auto`.
+
+    Of a job that wants no fallbacks the first rank alone, unless it names an order of its own.
+    """
+    wishes, ranks = asked.spec.preferences, _chain_of(asked.spec, catalog)
+    return ranks[:1] if not wishes.allow_fallbacks and not wishes.order else ranks
+
+
+def _chain_of(spec: JobSpec, catalog: Catalog) -> tuple[tuple[Model, ...], ...]:
     if spec.fallback is not Fallback.GENERAL:
         start = _chain_start(spec, catalog)
         if start is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router_service.catalog.policies import Strategy
+from router_service.catalog.policies import FROM_SIZES, Strategy
 from router_service.jobs.spec import AUTO, threshold_of
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from router_service.jobs.spec import JobSpec
 
 LOOK_AT_NO_WORDS = frozenset(Strategy) - {Strategy.QUALITY_TARGET}
-FROM_SIZES = frozenset({"feature", "modality", "tenant"})  # what rules look at without reading the request
 
 
 def must_read(spec: JobSpec, *, policy: RoutingPolicy, catalog: Catalog, planned: bool = False) -> bool:
@@ -27,7 +26,7 @@ def must_read(spec: JobSpec, *, policy: RoutingPolicy, catalog: Catalog, planned
     if any(rule.when.keys() - FROM_SIZES for rule in policy.rules) or policy.constraints or policy.terms:
         return True
     has_floor = spec.quality is not None or policy.min_quality is not None
-    if catalog.has_specialists or (has_floor and catalog.has_kinds):
+    if catalog.has_specialists or (has_floor and (policy.learned or catalog.has_kinds)):
         return True
     has_choice = spec.model == AUTO or len(catalog.named(spec.model)) > 1
     return has_choice and policy.strategy not in LOOK_AT_NO_WORDS

@@ -60,10 +60,10 @@ class Credentials:
     """`flags`: the kinds of credentials that the text holds."""
 
     name = "secrets"
-    version = "1"
+    version = "2"
 
     def extract(self, requests: Sequence[Request]) -> list[Mapping[str, JSON]]:
-        return [{"flags": sorted(credentials(request.text))} for request in requests]
+        return [{"flags": sorted(credentials(request.sent))} for request in requests]
 
 
 def credentials(text: str) -> set[str]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from router_service.signals.request import Request
     from router_service.signals.signals import JSON
 
+UNREAD = "unread."  # before the name of an extractor: a flag of what it could not read
 HINTED = 1.0  # the confidence of what the caller says
 _CONFIDENCES = {"language_confidence": "language", "domain_confidence": "domain"}
 
@@ -57,7 +58,8 @@ def extract(requests: Sequence[Request], extractors: Sequence[Extractor] = DEFAU
     """The signals of each request. Where two extractors know the same signal, the earlier one counts; flags are united.
 
     The caller's hints come first, with confidence 1. An extractor that fails on the batch is asked about each request alone, and
-    what it cannot read is unknown, with the type of its error in `Signals.failed`; `failures` counts them.
+    what it cannot read is unknown, with the type of its error in `Signals.failed` and the flag `unread.<extractor>`; `failures`
+    counts them.
     """
     seen = [_Seen(request) for request in requests]
     for extractor in extractors:
@@ -140,7 +142,7 @@ class _Seen:
     def signals(self, versions: Mapping[str, str]) -> Signals:
         return Signals(
             **self._values,
-            flags=tuple(sorted(self._flags)),
+            flags=tuple(sorted(self._flags | {f"{UNREAD}{name}" for name in self.failed})),
             hinted=self._hinted,
             extra=self._extra,
             versions=versions,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router_service.jobs.spec import Modality
 from router_service.signals.request import messages_of, parts_of
-from router_service.signals.signals import Modality
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from router_service.signals.request import Request
     from router_service.signals.signals import JSON
 
-PARTIAL = "text.partial"  # flags may be missing: the middle of the text was not looked at
+PARTIAL = "text.partial"  # flags may be missing: not all of the text was looked at
 
 _MODALITY = {
     "text": Modality.TEXT,
@@ -27,7 +27,7 @@ class Form:
     """`modalities`, and the flag `text.partial`."""
 
     name = "form"
-    version = "1"
+    version = "2"
 
     def extract(self, requests: Sequence[Request]) -> list[Mapping[str, JSON]]:
         return [

@@ -6,6 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING
 
+from router_service.catalog.words import language_code
 from router_service.errors import InvalidRequestError
 from router_service.signals.signals import Task
 
@@ -52,7 +53,7 @@ def known_hints(metadata: Mapping[str, object] | None) -> dict[str, str]:
 
 def _language(text: str) -> str | None:
     match = _TAG.fullmatch(text)
-    return match[1].lower() if match else None
+    return language_code(match[1]) if match else None
 
 
 def _domain(text: str) -> str | None:

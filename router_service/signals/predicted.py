@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from router_service.prediction import Prediction, Predictor
+    from router_service.prediction.predictor import Singles
     from router_service.signals.request import Request
     from router_service.signals.signals import JSON, Signals
 
@@ -28,12 +29,13 @@ class Predicted(TypedDict):
     """What is kept of a prediction in `Signals.extra`, by `<NAME>.<key>`.
 
     `hardness`: standard deviations above a usual request; `familiarity`: 0 foreign to 1 like what was trained with; `p_correct`
-    and `answer_tokens` by the names that models were trained under.
+    and `answer_tokens` by the names that models were trained under, `p_usual`: p(correct) over the questions trained with.
     """
 
     hardness: float
     familiarity: float
     p_correct: dict[str, float]
+    p_usual: dict[str, float]
     answer_tokens: dict[str, int]
 
 
@@ -59,14 +61,26 @@ class Prophet:
             return []
         given = [request.hints.get("waybill.domain") for request in requests]
         said = self._predictor.predict([request.last_user for request in requests], given)
-        return [_signals(said, row) for row in range(len(requests))]
+        usual = self._predictor.usual_p
+        return [_signals(said, row, usual) for row in range(len(requests))]
 
 
 def predicted(signals: Signals | None) -> Predicted | None:
     """What was predicted of a request; None where no predictor has read it."""
     if signals is None or f"{NAME}.hardness" not in signals.extra:
         return None
-    return cast("Predicted", {key: signals.extra[f"{NAME}.{key}"] for key in Predicted.__annotations__})
+    return cast("Predicted", {key: signals.extra.get(f"{NAME}.{key}", {}) for key in Predicted.__annotations__})
+
+
+def hardness_of(signals: Signals | None) -> float | None:
+    """How hard a request is, as in `Predicted`: as its caller says, else as predicted, else as another extractor says."""
+    told = predicted(signals)
+    if signals is None or (told is not None and "difficulty" not in signals.hinted):
+        return told["hardness"] if told is not None else None
+    if signals.difficulty is None:
+        return None
+    share = min(0.999, max(0.001, signals.difficulty))
+    return math.log(share / (1 - share)) / SPREAD
 
 
 def predictor_of(signals: Signals | None) -> str:
@@ -74,12 +88,13 @@ def predictor_of(signals: Signals | None) -> str:
     return signals.versions.get(NAME, "") if signals is not None else ""
 
 
-def _signals(said: Prediction, row: int) -> Mapping[str, JSON]:
+def _signals(said: Prediction, row: int, usual: Singles) -> Mapping[str, JSON]:
     familiarity, hardness = float(said.familiarity[row]), float(said.difficulty[row])
     known: dict[str, JSON] = {
         "hardness": round(hardness, 4),
         "familiarity": round(familiarity, 4),
         "p_correct": {model: round(float(said.p_correct[row, at]), 4) for at, model in enumerate(said.models)},
+        "p_usual": {model: round(float(usual[at]), 4) for at, model in enumerate(said.models)},
         "answer_tokens": {model: round(float(said.tokens_out[row, at])) for at, model in enumerate(said.models)},
     }
     if familiarity < LEAST_FAMILIAR:

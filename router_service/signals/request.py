@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from router_service.signals.beside import beside
 from router_service.signals.hints import known_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-MOST_TEXT = 200_000  # characters of all messages that are looked at; of more, the first three quarters and the end
+# Characters of all messages that are looked at, of more the first three quarters and the end; so many more of what else is sent.
+MOST_TEXT = 200_000
 MOST_ASKED = 600  # characters of an instruction
 LEAST_MATERIAL = 24
 SYSTEM_ROLES = frozenset({"system", "developer"})
@@ -27,12 +29,14 @@ class Request:
 
     text: all that the messages say, tool calls included, joined by newlines. Of more than MOST_TEXT characters head and tail are
     kept, and `is_partial` says so: what was not seen is not known.
-    system: what the system's (or developer's) messages say; untrusted: what all others do. Both are cut like `text`.
+    sent: all text that the provider gets: `text`, and tools, schemas, names and whatever else stands in the body.
+    system: what the system's (or developer's) messages say, cut like `text`; untrusted: what is sent beside that.
     asked: the instruction in the last user message; material: what it is about. The same text where nothing parts them.
     features: names of `Feature` that the request needs. hints: the caller's, see hints.py.
     """
 
     text: str
+    sent: str
     system: str
     untrusted: str
     last_user: str
@@ -55,22 +59,25 @@ class Request:
     ) -> Request:
         """Read a body that `read_chat` has accepted. Raises nothing on others: what cannot be read is left out."""
         said = [(str(message.get("role")), _text_of(message)) for message in messages_of(body)]
-        text, is_partial = bounded(_joined(said), most=MOST_TEXT)
+        text, is_text_partial = bounded(_joined(said), most=MOST_TEXT)
+        others, is_rest_partial = beside(body, most=MOST_TEXT)
         system = _joined([each for each in said if each[0] in SYSTEM_ROLES])
         untrusted = _joined([each for each in said if each[0] not in SYSTEM_ROLES]) if system else text
+        untrusted = bounded(untrusted, most=MOST_TEXT)[0]
         users = [each for role, each in said if role == "user" and each]
         last_user = bounded(users[-1] if users else "", most=MOST_TEXT)[0]
         asked, material = part(last_user)
         return cls(
             text=text,
+            sent=f"{text}\n{others}" if others else text,
             system=bounded(system, most=MOST_TEXT)[0],
-            untrusted=bounded(untrusted, most=MOST_TEXT)[0],
+            untrusted=f"{untrusted}\n{others}" if others else untrusted,
             last_user=last_user,
             asked=asked,
             material=material,
             body=body,
             tokens_in=tokens_in,
-            is_partial=is_partial,
+            is_partial=is_text_partial or is_rest_partial,
             features=tuple(features),
             hints=known_hints(metadata),
         )
@@ -125,14 +132,13 @@ def _joined(said: Sequence[tuple[str, str]]) -> str:
 
 
 def _text_of(message: Mapping[str, Any]) -> str:
-    return "\n".join(_pieces(message))
+    """Of a long piece twice what is kept of all, so that no copy of it is made: head and tail of all come out the same."""
+    return "\n".join(bounded(piece, most=2 * MOST_TEXT)[0] for piece in _pieces(message))
 
 
 def _pieces(message: Mapping[str, Any]) -> Iterator[str]:
     for each in parts_of(message):
-        text = each.get("text", each.get("refusal"))
-        if isinstance(text, str):
-            yield text
+        yield from (text for key in ("text", "refusal") if isinstance(text := each.get(key), str))
     calls = message.get("tool_calls")
     for call in calls if isinstance(calls, list) else []:
         function = call.get("function") if isinstance(call, Mapping) else None

@@ -29,14 +29,6 @@ class Task(StrEnum):
     CHAT = "chat"  # a turn of a conversation that is none of these
 
 
-class Modality(StrEnum):
-    """What a message consists of."""
-
-    TEXT = "text"
-    IMAGE = "image"
-    AUDIO = "audio"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
     """None is unknown. Confidences and difficulty are 0 to 1, with 4 decimals; `tokens_out` counts all choices of the answer.

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from router_service.jobs.preferences import NONE, Preferences
 from router_service.jobs.spec import Fallback
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Claim:
     """A call that this worker may make. `left_s` is the time to the job's deadline, None without one.
 
     `batch_slots`: how many calls of its batch may be made at a time, None for any number. `tokens_in` was estimated when the job
-    was accepted; `is_counted` where the worker has put what its model's tokenizer counts in its place.
+    was accepted; `is_counted` where the worker has put what its model's tokenizer counts in its place. `residency` and
+    `preferences`: what the model must still meet when it is called.
     """
 
     id: UUID
@@ -39,6 +41,8 @@ class Claim:
     tokens_out: int | None
     body: str
     left_s: float | None
+    residency: str | None = None
+    preferences: Preferences = NONE
     is_counted: bool = False
 
 
@@ -93,6 +97,8 @@ async def claim(session: Session, tickets: Iterable[Ticket], *, worker: str, lea
             tokens_out=row.tokens_out,
             body=row.body,
             left_s=row.left_s,
+            residency=row.residency,
+            preferences=Preferences.from_json(row.preferences),
         )
         for row in rows
     ]

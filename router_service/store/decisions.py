@@ -68,10 +68,10 @@ class Selection:
 
 
 class Unread(NamedTuple):
-    """A job whose request has not been read yet."""
+    """A job whose request has not been read yet, and the size of that in UTF-8."""
 
     id: UUID
-    body: str
+    body_bytes: int
 
 
 def evidence(decision: Decision) -> dict[str, Any]:
@@ -89,10 +89,15 @@ def _shadow(decision: Decision) -> dict[str, Any]:
 
 
 async def load_signals(session: Session, job_ids: Sequence[UUID]) -> tuple[dict[UUID, Signals], list[Unread]]:
-    """What was read of these jobs before, and the requests of those that have not been."""
+    """What was read of these jobs before, and those whose requests have not been."""
     rows = await session.rows("signals_load", ids=sorted(job_ids))
     known = {row.job_id: Signals.from_json(row.signals) for row in rows if row.signals is not None}
-    return known, [Unread(row.job_id, row.body) for row in rows if row.signals is None]
+    return known, [Unread(row.job_id, row.body_bytes) for row in rows if row.signals is None]
+
+
+async def load_requests(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The bodies of these jobs' requests, as JSON. They may be large: ask for some at a time."""
+    return {row.job_id: row.body for row in await session.rows("signals_requests", ids=sorted(job_ids))}
 
 
 async def store_signals(session: Session, read: Mapping[UUID, Signals]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from router_service.jobs.preferences import Preferences
 from router_service.jobs.spec import TYPICAL_TOKENS_OUT, Fallback, JobSpec, RoutableJob
 from router_service.store.calls import tickets_json
+from router_service.telemetry.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from router_service.store.decisions import Routed
     from router_service.store.session import Session
 
+log = logger(__name__)
 MOST_LANES = 256
 MOST_RELEASED = 10_000
+STRANGE_HOLD_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,8 @@ async def take(
     """Up to `most` queued jobs, some of each tenant and of each lane that is not blocked; a tenant's interactive ones first.
 
     Who takes about twice what there is room for can be fair in tokens as well. Where there are more than MOST_LANES of a kind,
-    so many are looked at, beginning at `first_lane` or anywhere. Rows that others have locked are skipped.
+    so many are looked at, beginning at `first_lane` or anywhere. Rows that others have locked are skipped; those that a newer
+    version wrote and this one cannot read are held for a while.
     """
     rows = await session.rows(
         "job_take",
@@ -78,7 +82,17 @@ async def take(
         typical_out=TYPICAL_TOKENS_OUT,
         only_urgent=only_urgent,
     )
-    return [_taken(row) for row in rows]
+    taken: list[Taken] = []
+    strange: list[UUID] = []
+    for row in rows:
+        try:
+            taken.append(_taken(row))
+        except (TypeError, ValueError):
+            strange.append(row.id)
+    if strange:
+        log.warning("jobs say what this version cannot read; they are left to a newer router", count=len(strange))
+        await hold(session, strange, hold_s=STRANGE_HOLD_S)
+    return taken
 
 
 async def hold(session: Session, job_ids: Sequence[UUID], *, hold_s: float) -> None:

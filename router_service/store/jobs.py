@@ -25,14 +25,26 @@ MOST_LANES = 10_000  # that a look at the line goes over
 MOST_COUNTED = 20_000  # rows that it counts one by one
 COPY_JOBS = (
     "COPY jobs (id, tenant_id, batch_id, line, custom_id, endpoint, model, lane, priority, tokens_in, tokens_out,"
-    " features, residency, quality, deadline, metadata, rank, fallback, preferences) FROM STDIN"
+    " features, residency, quality, deadline, metadata, rank, fallback, preferences, state, finished_at, error_code,"
+    " error_message) FROM STDIN"
 )
 COPY_INPUTS = "COPY job_inputs (job_id, body) FROM STDIN"
 
 
+class Refusal(NamedTuple):
+    """Why a job ends as it begins: no model on offer may take it. `at`: when, by the clock of the database."""
+
+    at: datetime
+    code: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewJob:
-    """A job about to be accepted. `body` is the request for the provider, as one line of JSON."""
+    """A job about to be accepted. `body` is the request for the provider, as one line of JSON.
+
+    `refusal`: it is stored as failed, so that the others of its batch can go on.
+    """
 
     id: UUID
     tenant_id: str
@@ -45,6 +57,7 @@ class NewJob:
     batch_id: UUID | None = None
     line: int | None = None
     custom_id: str | None = None
+    refusal: Refusal | None = None
 
 
 class Depth(NamedTuple):
@@ -126,6 +139,11 @@ async def oldest_queued(session: Session) -> Sequence[Row[Any]]:
     return await session.rows("queue_waiting", most=MOST_COUNTED, most_lanes=MOST_LANES)
 
 
+async def held(session: Session, *, most: int) -> Sequence[Row[Any]]:
+    """Up to `most` jobs that no model on offer may take, each with how many there are (`held`, counted up to MOST_COUNTED)."""
+    return await session.rows("held_jobs", most=most, most_counted=MOST_COUNTED)
+
+
 def moved(row: Row[Any]) -> Moved:
     return Moved(id=row.id, epoch=row.epoch, model_id=row.model_id, left=JobState(row.state))
 
@@ -152,4 +170,5 @@ def _row(job: NewJob) -> tuple[Any, ...]:
         rank_of(accepted_s=ids.accepted_s(job.id), deadline=job.deadline, priority=job.priority),
         spec.fallback,
         json.dumps(wishes) if (wishes := spec.preferences.as_json()) else None,
+        *((JobState.QUEUED, None, None, None) if job.refusal is None else (JobState.FAILED, *job.refusal)),
     )

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from router_service.routing.calibration import Curve, Offer, Point, curve_of, prior_cases
-from router_service.routing.estimates import EVERYBODY, Cell, Count, shifts_of
+from router_service.routing.estimates import EVERYBODY, Cell, Count, Shift, shifts_of
 from router_service.routing.insight import Worth
 from router_service.routing.knowledge import Basis, Choice, Knowledge, Measured
 from router_service.signals.signals import Signals
@@ -26,7 +26,8 @@ MOST_DOMAINS = 64  # in which a tenant's verdicts on a model are told apart
 class Verdict(NamedTuple):
     """What somebody said of a job's answer. `score`: 0 wrong to 1 right; `source`: who says so, one verdict each.
 
-    `domain`: of the job, '' where it is not known; `expected`: the score that was to be expected before any verdict.
+    `domain`: of the job, '' where it is not known; `expected`: the score that was to be expected of the answer before any
+    verdict, `level`: of the model on jobs of the kind.
     """
 
     job_id: UUID
@@ -34,6 +35,7 @@ class Verdict(NamedTuple):
     score: float
     domain: str
     expected: float
+    level: float
 
 
 class Judged(NamedTuple):
@@ -83,7 +85,7 @@ async def store_curve(session: Session, basis: Basis, measured: Measured) -> Non
     )
 
 
-async def knowledge(session: Session, catalog: Catalog, *, before: Mapping[Cell, float]) -> Knowledge:
+async def knowledge(session: Session, catalog: Catalog, *, before: Mapping[Cell, Shift]) -> Knowledge:
     """All that was learned, for jobs under a catalog. `before`: the shifts in use."""
     curves: dict[Basis, Curve] = {}
     older: dict[Basis, Curve] = {}
@@ -132,6 +134,6 @@ async def give_verdict(session: Session, verdict: Verdict, *, tenant_id: str, sh
 async def counts(session: Session) -> dict[Cell, Count]:
     """Of each learner (a tenant, or EVERYBODY for all who share) how right models' answers were, by model and domain."""
     return {
-        Cell(row.tenant_id, row.model_id, row.domain): Count(row.score, row.trials, row.expected)
+        Cell(row.tenant_id, row.model_id, row.domain): Count(row.score, row.trials, row.expected, row.levels)
         for row in await session.rows("quality_counts")
     }

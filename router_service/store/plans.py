@@ -52,17 +52,20 @@ class StoredPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """`left`: jobs that may still be dealt out; `under_way`: those routed or running, by model; USD of all calls so far."""
+    """`left`: jobs that may still be dealt out; `under_way`: those routed or running, by model; USD of all calls so far.
+
+    `under_way_usd`: what the decisions on those under way expect them to cost.
+    """
 
     left: int
-    done: int
     under_way: Mapping[str, int]
+    under_way_usd: float
     cost_usd: float
 
     @property
     def committed_usd(self) -> float:
-        """With what is under way, at what jobs have cost in the mean."""
-        return self.cost_usd + (self.cost_usd / self.done * sum(self.under_way.values()) if self.done else 0.0)
+        """What is spent, and what is under way."""
+        return self.cost_usd + self.under_way_usd
 
 
 async def claim(session: Session, *, again_s: float) -> DueBatch | None:
@@ -85,7 +88,7 @@ async def claim(session: Session, *, again_s: float) -> DueBatch | None:
 async def progress(session: Session, batch_id: UUID) -> Progress:
     row = await session.row("plan_progress", id=batch_id)
     assert row is not None, "an aggregate has one row"  # noqa: S101
-    return Progress(left=row.left, done=row.done, under_way=row.under_way, cost_usd=row.cost_usd)
+    return Progress(left=row.left, under_way=row.under_way, under_way_usd=row.under_way_usd, cost_usd=row.cost_usd)
 
 
 async def others(session: Session, batch_id: UUID | None = None) -> dict[str, int]:

@@ -177,13 +177,6 @@ BROKEN_LINES: list[tuple[bytes, str, str | None]] = [
         "invalid_value",
         "body.messages[0].role",
     ),
-    (
-        jsonl(
-            request_line(9, body={"model": "alpha", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]})
-        ).strip(),
-        "no_compliant_model",
-        "body.model",
-    ),
 ]
 
 
@@ -201,6 +194,42 @@ async def test_a_broken_line_fails_the_batch_with_its_number_and_no_job_is_store
         assert batch["failed_at"]
     assert await sql.value("SELECT count(*) FROM jobs") == 0
     assert await sql.value("SELECT count(*) FROM job_inputs") == 0
+
+
+async def test_lines_that_no_model_may_take_fail_alone_and_the_others_go_on(
+    api: httpx.AsyncClient, steps: Steps, sql: Sql
+) -> None:
+    picture = {"model": "alpha", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}
+    lines = [request_line(1), request_line(2, body=picture), request_line(3), request_line(4, body=picture)]
+    batch = await make_batch(api, jsonl(*lines))
+    assert (batch["status"], batch["errors"]) == ("in_progress", None)
+    assert batch["request_counts"] == {"total": 4, "completed": 0, "failed": 2}
+    assert await sql.value("SELECT count(*) FROM jobs j JOIN batches b ON j.finished_at = b.created_at") == 2
+    await steps.finish(*(answered(claim) for claim in await steps.claim(await steps.route(most=500))))
+    await steps.end_batch()
+    ended = (await api.get(f"/v1/batches/{batch['id']}")).json()
+    assert (ended["status"], ended["request_counts"]) == ("completed", {"total": 4, "completed": 2, "failed": 2})
+    content = (await api.get(f"/v1/files/{ended['error_file_id']}/content")).text
+    failed = [json.loads(line) for line in content.splitlines()]
+    assert [(line["custom_id"], line["response"], line["error"]["code"]) for line in failed] == [
+        ("c2", None, "no_compliant_model"),
+        ("c4", None, "no_compliant_model"),
+    ]
+    assert "missing_feature" in failed[0]["error"]["message"]
+
+
+async def test_a_batch_of_which_no_line_can_be_done_is_completed_with_all_of_them_failed(
+    api: httpx.AsyncClient, steps: Steps
+) -> None:
+    picture = {"model": "alpha", "messages": [{"role": "user", "content": [{"type": "image_url"}]}]}
+    batch = await make_batch(api, jsonl(*(request_line(number, body=picture) for number in range(1500))))
+    await steps.end_batch()
+    ended = (await api.get(f"/v1/batches/{batch['id']}")).json()
+    assert (ended["status"], ended["request_counts"]) == (
+        "completed",
+        {"total": 1500, "completed": 0, "failed": 1500},
+    )
+    assert ended["output_file_id"] is None
 
 
 async def test_every_broken_line_is_told_up_to_a_number(api: httpx.AsyncClient) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from router_service.routing.estimates import Cell, Count
+from router_service.store import learned
 from router_service.store.learned import MOST_DOMAINS, MOST_SOURCES
 from tests.conftest import client_of, publish, running
 from tests.support.catalogs import document, entry
@@ -100,6 +103,36 @@ async def test_old_counts_fade(api: httpx.AsyncClient, steps: Steps, sql: Sql) -
     await say(api, await finished(api, steps, sql=sql), score=0)
     (row,) = await sql.rows(COUNTS)
     assert (row["score"], row["trials"]) == (0.5, pytest.approx(1.5))
+
+
+async def test_counts_fade_by_their_age_not_only_when_another_verdict_comes(
+    api: httpx.AsyncClient, steps: Steps, sql: Sql, database: Database
+) -> None:
+    cell = Cell("acme", "alpha", "")
+    job_id = await finished(api, steps, sql=sql)
+    await say(api, job_id, score=1)
+    await sql.rows("UPDATE quality_counts SET changed_at = now() - interval '60 days'")
+    async with database.transaction() as session:
+        assert (await learned.counts(session))[cell] == pytest.approx(Count(0.25, 0.25, 0.125, 0.125), rel=1e-3)
+    await sql.rows("UPDATE quality_counts SET changed_at = now() - interval '200 years'")
+    async with database.transaction() as session:
+        assert await learned.counts(session) == {}
+
+
+async def test_what_was_expected_of_the_answer_and_of_its_model_is_summed_apart(
+    settings: Settings, database: Database, api_key: str, steps: Steps, sql: Sql
+) -> None:
+    await publish(database, document(entry("alpha", router={"quality": {"default": 0.7}})))
+    foretold = {"predictor.hardness": 1.0, "predictor.familiarity": 1.0, "predictor.p_correct": {"alpha": 0.2}}
+    async with running(settings) as app, client_of(app, key=api_key) as api:
+        job_id = await accept_job(api)
+        (claim,) = await steps.run_on()
+        await sql.rows("INSERT INTO job_signals VALUES (%s, %s)", claim.id, json.dumps({"extra": foretold}))
+        await steps.finish(answered(claim))
+        await say(api, job_id, score=0)
+    async with database.transaction() as session:
+        (count,) = (await learned.counts(session)).values()
+    assert count == pytest.approx(Count(0.0, 1.0, 0.2, 0.7), abs=1e-4)
 
 
 @pytest.mark.parametrize(("learn", "learners"), [("own", ["acme"]), ("shared", ["", "acme"]), ("no", [])])

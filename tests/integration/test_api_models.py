@@ -77,7 +77,8 @@ async def test_a_deployment_shows_what_happens_with_it(
 
 
 async def test_the_line_is_told_by_the_model_that_was_asked_for(api: httpx.AsyncClient, steps: Steps, sql: Sql) -> None:
-    empty = {"object": "queue", "queued": 0, "oldest_s": None, "models": []}
+    nothing_held = {"queued": 0, "looked_at": 0, "reasons": []}
+    empty = {"object": "queue", "queued": 0, "oldest_s": None, "models": [], "held": nothing_held}
     assert (await api.get("/v1/queue")).json() == empty
     await steps.running(count=1)
     await steps.accept(count=2, model="auto")
@@ -88,3 +89,19 @@ async def test_the_line_is_told_by_the_model_that_was_asked_for(api: httpx.Async
     assert [(each["model"], each["queued"]) for each in line["models"]] == [("auto", 2), ("beta", 1)]
     assert line["queued"] == 3
     assert line["oldest_s"] == line["models"][0]["oldest_s"] >= 90 > line["models"][1]["oldest_s"]
+
+
+async def test_the_line_tells_what_stands_in_the_way_of_jobs_that_no_model_may_take(
+    api: httpx.AsyncClient, steps: Steps, sql: Sql
+) -> None:
+    await steps.accept(count=2, model="auto", residency="mars")
+    await steps.accept(count=1, model="gone-from-the-catalog")
+    await steps.accept(count=1, model="auto")
+    await sql.rows("UPDATE jobs SET held_until = now() + interval '1 h'")
+    held = (await api.get("/v1/queue")).json()["held"]
+    assert (held["queued"], held["looked_at"]) == (4, 4)
+    assert {each["reason"]: each["queued"] for each in held["reasons"]} == {
+        "residency_unknown": 2,
+        "unknown_model": 1,
+        "to_be_routed": 1,
+    }

@@ -63,6 +63,19 @@ async def ask(workers: Workers, api: httpx.AsyncClient, file_id: str, **wanted: 
     return asking.result()
 
 
+async def test_lines_that_no_model_may_take_are_counted_and_not_quoted(
+    open_workers: OpenWorkers, settings: Settings, api_key: str
+) -> None:
+    hopeless = [line(number, router={"residency": "mars"}) for number in range(100, 103)]
+    async with opened(open_workers, settings, api_key) as (workers, api):
+        mixed = await upload(api, content(100) + b"\n" + jsonl(*hopeless))
+        told = (await ask(workers, api, mixed, finish_within_s=60)).json()
+        assert (told["status"], told["jobs"], told["refused"]) == ("possible", 100, 3)
+        refused = await ask(workers, api, await upload(api, jsonl(*hopeless)))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "no_compliant_model")
+    assert refused.json()["error"]["message"].startswith("no line can be done; line 1: no model on offer meets")
+
+
 async def test_a_quote_tells_cost_time_models_and_what_binds_and_keeps_no_line(
     open_workers: OpenWorkers, settings: Settings, api_key: str, sql: Sql
 ) -> None:

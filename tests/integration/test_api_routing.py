@@ -50,6 +50,7 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
     [
         ({"router": {"polciy": "x"}}, "router.polciy", "router.polciy"),
         ({"router": {"policy": "nobody's"}}, "router.policy", "cheapest-capable"),
+        ({"router": {"quality_target": 0.9, "policy": "fastest"}}, "router.quality_target", "aims at no quality"),
         ({"router": {"quality_target": 2}}, "router.quality_target", "less than or equal to 1"),
         ({"router": {"task": "dance"}}, "router.task", "summarize"),
         ({"router": {"residency": "us"}, "residency": "eu"}, "router.residency", "differs"),
@@ -60,7 +61,7 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
         (
             {"input": {"messages": MESSAGES, "provider": {"quantizations": ["fp8"]}}},
             "input.provider.quantizations",
-            "known",
+            "OpenRouter's key is not kept; a catalog does not say how a model is quantized: name the models",
         ),
         ({"input": {"messages": MESSAGES, "provider": {"ignore": ["a\0b"]}}}, "input.provider.ignore.0", "pattern"),
         ({"input": {"messages": MESSAGES, "provider": {"order": ["a", "\0"]}}}, "input.provider.order.1", "pattern"),
@@ -71,7 +72,40 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
             f"input.router.a: {'x' * 57}",
             ": unknown key",
         ),
-        ({"router": {"x" * 5000: 1}}, f"router.{'x' * 60}", "not permitted"),
+        ({"router": {"x" * 5000: 1}}, f"router.{'x' * 60}", ": unknown key"),
+        ({"router": {"langauge": "de"}}, "router.langauge", "router.langauge: unknown key; did you mean 'language'?"),
+        ({"router": {"language": "xx"}}, "router.language", "a language tag such as 'de'"),
+        ({"rooter": {}}, "rooter", "rooter: unknown key; did you mean 'router'?"),
+        ({"max_cost_usd": 1}, "max_cost_usd", "max_cost_usd: unknown key; it belongs to router"),
+        (
+            {"input": {"messages": MESSAGES, "router": {"sort": "price"}}},
+            "input.router.sort",
+            "it belongs to `provider`",
+        ),
+        (
+            {"input": {"messages": MESSAGES, "provider": {"residency": "eu"}}},
+            "input.provider.residency",
+            "it belongs to `router`",
+        ),
+        (
+            {"input": {"messages": MESSAGES, "provider": {"ignored": ["a"]}}},
+            "input.provider.ignored",
+            "did you mean 'ignore'?",
+        ),
+        (
+            {"input": {"messages": MESSAGES, "provider": {"only": ["nobody", "none"]}}},
+            "provider.only",
+            "no model and no provider is named 'nobody', 'none'; 2 are known: alpha, beta",
+        ),
+        ({"input": {"messages": MESSAGES, "provider": {"only": ["alfa"]}}}, "provider.only", "did you mean 'alpha'?"),
+        (
+            {"input": {"messages": MESSAGES, "provider": {"order": ["bete"], "allow_fallbacks": False}}},
+            "provider.order",
+            "did you mean 'beta'?",
+        ),
+        ({"model": "router-1.5"}, "model", "'router-1.5' is no threshold; router-0 to router-1"),
+        ({"model": "router-0.5"}, "model", "the catalog names none under router_settings.router.pair"),
+        ({"model": "alpa"}, "model", "no model is named 'alpa'; did you mean 'alpha'?"),
     ],
 )
 async def test_a_wish_that_is_wrong_is_refused_with_its_place(
@@ -99,9 +133,9 @@ async def test_lines_say_where_they_may_go_and_the_batch_says_it_for_all(api: ht
         request_line(2, router={"quality_target": 0.5}),
         request_line(3, body=body | {"router": {"language": "de"}, "provider": {"ignore": ["beta"]}}),
     ]
-    await make_batch(api, jsonl(*lines), router={"policy": "fastest", "quality_target": 0.9})
+    await make_batch(api, jsonl(*lines), router={"policy": "quality-target", "quality_target": 0.9})
     rows = await sql.rows("SELECT preferences FROM jobs ORDER BY line")
-    common = {"policy": "fastest", "quality_target": 0.9}
+    common = {"policy": "quality-target", "quality_target": 0.9}
     assert [row["preferences"] for row in rows] == [
         common,
         common | {"quality_target": 0.5},
@@ -116,6 +150,11 @@ async def test_a_line_whose_wish_is_wrong_fails_the_batch_with_its_number(api: h
     assert batch["status"] == "failed"
     errors = batch["errors"]["data"]
     assert [(error["line"], error["param"]) for error in errors] == [(2, "router.residency"), (3, "router")]
+
+
+async def test_a_list_with_one_name_that_is_known_is_taken(api: httpx.AsyncClient) -> None:
+    provider = {"only": ["nobody", "simulated"], "ignore": ["nobody"], "order": ["nobody"]}
+    await accept_job(api, input={"messages": MESSAGES, "provider": provider})
 
 
 async def test_what_no_model_may_take_is_refused_and_told_what_would_do(
@@ -142,4 +181,5 @@ async def test_a_line_with_residency_goes_where_it_may(
         assert batch["errors"] is None
         assert [row["residency"] for row in await sql.rows("SELECT residency FROM jobs ORDER BY line")] == ["eu", None]
         refused = await make_batch(api, jsonl(request_line(1, model="there", router={"residency": "eu"})))
-        assert refused["errors"]["data"][0]["code"] == "no_compliant_model"
+        assert refused["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
+        assert await sql.value("SELECT error_code FROM jobs WHERE state = 'failed'") == "no_compliant_model"

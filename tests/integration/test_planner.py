@@ -6,9 +6,12 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from router_service.api.history import histories
 from router_service.chat.request import read_chat
 from router_service.routing.history import replayed
+from router_service.store import plans
 from router_service.store.decisions import Selection
 from tests.conftest import publish
 from tests.support.catalogs import document, entry
@@ -175,6 +178,31 @@ async def test_a_budget_is_kept_about(open_workers: OpenWorkers, steps: Steps, s
         await asyncio.sleep(0.02)
     cost = await sql.value("SELECT sum(cost_usd)::float8 FROM job_results")
     assert 0.8 * 0.011 < cost <= 1.05 * 0.011
+
+
+async def test_calls_under_way_are_charged_to_the_budget_before_any_has_ended(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    """All at the dear one is 110 tokens x 1e-6 x 200; the budget is half of it, so that both have a part."""
+    workers = await open_workers(CHEAP, DEAR, router={"policies": {"default": {"plan": True}}})
+    batch_id, _jobs = await steps.batch(
+        200, model="auto", tokens_out=100, plan_wait_s=WAIT_S, budget_usd=0.011, finish_within_s=3000.0
+    )
+    await workers.planner.plan_batches()
+    await workers.route()
+    async with database.transaction() as session:
+        progress = await plans.progress(session, batch_id)
+    placed = progress.under_way
+    assert 0 < sum(placed.values()) < 200
+    expected = placed.get("cheap", 0) * 110e-7 + placed.get("dear", 0) * 110e-6
+    assert progress.committed_usd == pytest.approx(expected)
+    assert expected > 0.1 * 0.011
+    await sql.rows("UPDATE batches SET plan_due_at = now()")
+    await workers.planner.plan_batches()
+    left_to_plan = await sql.value(
+        "SELECT (document #>> '{plan,cost_usd}')::float8 FROM plans p JOIN batches b ON b.plan = p.hash"
+    )
+    assert progress.committed_usd + left_to_plan <= 0.011
 
 
 async def test_what_is_left_is_planned_again_when_a_model_leaves(

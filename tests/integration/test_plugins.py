@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from router_service.errors import SettingsError
-from router_service.routing.methods import load_methods
+from router_service.jobs.preferences import Preferences
+from router_service.routing.constraints import Rejection
+from router_service.routing.methods import Methods, load_methods
+from router_service.routing.strategies import SCORERS
 from router_service.signals.plugins import load_extractors
 from tests.support.catalogs import entry
 from tests.support.steps import new_job
@@ -112,3 +116,52 @@ def test_two_packages_that_offer_one_name_are_refused(tmp_path: Path) -> None:
     install(tmp_path, name="waybill-rival")
     with pytest.raises(SettingsError, match=r"both offer 'example:calm-only' in waybill\.constraints: remove one"):
         load_methods()
+
+
+def _raises(*_asked: object) -> Any:
+    raise KeyError("a word of the prompt")
+
+
+@pytest.mark.parametrize(
+    ("policy", "methods"),
+    [
+        ({"constraints": ["x:y"]}, Methods(constraints={"x:y": _raises})),
+        ({"constraints": ["x:y"]}, Methods(constraints={"x:y": lambda _a, _m: Rejection(reason="r", bound={1, 2})})),
+        ({"terms": {"x:y": 1.0}}, Methods(terms={"x:y": _raises})),
+        ({"terms": {"x:y": 1.0}}, Methods(terms={"x:y": lambda _prospect: float("nan")})),
+        ({"strategy": "x:y"}, Methods(strategies={**SCORERS, "x:y": _raises})),
+        ({"strategy": "x:y"}, Methods(strategies={**SCORERS, "x:y": lambda _prospects: []})),
+        ({"strategy": "x:y"}, Methods(strategies={**SCORERS, "x:y": lambda prospects: [None] * len(prospects)})),  # type: ignore[list-item]
+    ],
+)
+@pytest.mark.parametrize("is_shadow", [False, True])
+async def test_a_plugin_that_fails_lets_its_own_jobs_wait_and_no_others(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, policy: dict[str, Any], methods: Methods, *, is_shadow: bool
+) -> None:
+    shadow = {"shadow": {"policy": "bad", "share": 1.0}} if is_shadow else {}
+    workers = await open_workers(entry("a"), router={"policies": {"bad": policy}, **shadow})
+    workers.router = Router(workers.runtime, Insights(), methods=methods)
+    bad = new_job(model="auto")
+    bad = replace(bad, spec=replace(bad.spec, preferences=Preferences(policy="bad")))
+    good = [new_job(model="auto") for _ in range(5)]
+    await steps.accept(bad, *good)
+    await workers.route()
+    assert await sql.state(bad.id) == "queued"
+    assert [await sql.state(each.id) for each in good] == ["routed"] * 5
+
+
+async def test_a_dead_letter_waits_for_a_plugin_that_is_missing(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    failing = entry("a", cost=1e-9, router={"simulated": {"failure_rate": 1, "failure": "404"}})
+    workers = await open_workers(
+        failing, entry("b"), num_retries=0, router={"policies": {"strict": {"constraints": ["x:y"]}}}
+    )
+    strict = new_job(model="auto")
+    strict = replace(strict, spec=replace(strict.spec, preferences=Preferences(policy="strict")))
+    workers.router = Router(workers.runtime, Insights(), methods=Methods(constraints={"x:y": lambda _a, _m: None}))
+    await steps.accept(strict)
+    await workers.route()
+    await workers.call("a")
+    await workers.settle_dead("a")
+    assert await sql.state(strict.id) == "dead"

@@ -9,6 +9,8 @@ from tests.support.catalogs import entry
 from tests.support.steps import new_job
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.conftest import OpenWorkers
     from tests.support.steps import Sql, Steps
 
@@ -71,3 +73,31 @@ async def test_a_broken_specialist_does_not_hold_up_the_other_jobs_of_its_lane(
     await steps.accept(*(new_job(model="auto", body=body(ENGLISH)) for _ in range(10)))
     await workers.route()
     assert (await chosen(sql))["english"] == 10
+
+
+async def test_a_job_that_a_newer_version_wrote_is_left_to_it_and_holds_up_nobody(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(entry("a"))
+    strange, plain = await steps.accept(new_job(model="auto"), new_job(model="auto"))
+    await sql.rows('UPDATE jobs SET preferences = \'{"tone": "kind"}\' WHERE id = %s', strange.id)
+    await workers.route()
+    assert (await sql.state(plain.id), await sql.state(strange.id)) == ("routed", "queued")
+    assert await sql.value("SELECT held_until > now() FROM jobs WHERE id = %s", strange.id)
+
+
+async def test_long_requests_are_read_over_several_passes(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.insights.PAGE_BYTES", 1)
+    monkeypatch.setattr("workers.router.MOST_READING_S", 0.0)
+    roomy = {"max_parallel_requests": 100}
+    workers = await open_workers(
+        entry("german", params=roomy, router={"languages": ["de"]}), entry("any", params=roomy)
+    )
+    await workers.route()
+    await steps.accept(*(new_job(model="auto", body=body(ENGLISH)) for _ in range(5)))
+    done = await workers.router.route_some([])
+    assert (done.taken, done.routed) == (5, 1), "a page, of one request"
+    await workers.route()
+    assert await chosen(sql) == {"any": 5}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -241,3 +241,52 @@ async def test_another_predictor_does_not_follow_what_was_measured_by_the_last_o
     assert await sql.value("SELECT array_agg(predictor ORDER BY predictor) FROM calibrations") == ["first", "second"]
     workers.router = Router(workers.runtime, Insights((*DEFAULT, Foretold("first", {"small": 0.6, "big": 0.9}))))
     assert await share_of_big(40) == pytest.approx(0.7, abs=0.25), "too few to measure, as stored; declared is 0.85"
+
+
+async def test_large_requests_are_in_memory_a_few_at_a_time(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:
+    class Watching:
+        """Says how large the requests are that it gets at once."""
+
+        name, version = "watching", "1"
+        sizes: ClassVar[list[list[int]]] = []
+
+        def extract(self, requests: Sequence[Request], /) -> Sequence[Mapping[str, JSON]]:
+            self.sizes.append([len(json.dumps(request.body)) for request in requests])
+            return [{} for _ in requests]
+
+    image = "data:image/png;base64," + "QUJD" * 500_000
+    seen = {"type": "image_url", "image_url": {"url": image}}
+    large = [
+        json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": text}, seen]}]})
+        for text in (GERMAN, ENGLISH, GERMAN)
+    ]
+    workers = await open_workers(
+        entry("german", router={"languages": ["de"], "modalities": ["image"]}),
+        entry("any", cost=1.0, router={"modalities": ["image"]}),
+    )
+    workers.router = Router(workers.runtime, Insights((*DEFAULT, Watching())))
+    await steps.accept(*(new_job(model="auto", body=each, features=("vision",)) for each in large))
+    await steps.accept(*(new_job(model="auto", body=body(GERMAN)) for _ in range(5)))
+    await workers.route()
+    assert await chosen(sql) == {"german": 7, "any": 1}
+    assert sum(map(len, Watching.sizes)) == 8
+    assert len(Watching.sizes) >= 3
+    assert max(max(sizes) for sizes in Watching.sizes) < 1000
+
+
+async def test_a_floor_is_held_against_what_was_learned_though_nothing_else_has_to_be_read(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(
+        entry("bad", cost=1e-9, router={"quality": {"default": 0.9}}),
+        entry("good", cost=1e-6, router={"quality": {"default": 0.9}}),
+        router={"policies": {"default": {"min_quality": 0.7}}},
+    )
+    await sql.rows(
+        "INSERT INTO quality_counts (tenant_id, model_id, domain, score, trials, expected, levels) "
+        "VALUES (%s, 'bad', '', 0, 200, 180, 180)",
+        TENANT,
+    )
+    await steps.accept(*(new_job(model="auto", body=body(GERMAN)) for _ in range(5)))
+    await workers.route()
+    assert await chosen(sql) == {"good": 5}

@@ -61,6 +61,8 @@ PLANS: list[tuple[str, dict[str, str], set[str]]] = [
     ("queue_waiting", WAITING, {"jobs_queued"}),
     ("queue_waiting", WAITING, {"jobs_held"}),
     ("dead_load", {"tickets": TICKETS}, {"jobs_pk", "jobs_dead"}),
+    ("plan_others", {"id": f"'{ID}'"}, {"jobs_routed"}),
+    ("plan_others", {"id": "NULL"}, {"jobs_running"}),
 ]
 
 

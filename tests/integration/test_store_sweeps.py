@@ -117,6 +117,16 @@ async def test_a_job_past_its_deadline_expires_wherever_it_waits(
     assert await sql.value("SELECT count(*) FROM dead_letters WHERE state = 'open'") == 0
 
 
+async def test_a_job_that_no_model_might_take_is_told_so_when_its_deadline_has_passed(
+    steps: Steps, sql: Sql, swept: Swept
+) -> None:
+    (job,) = await steps.accept(count=1)
+    await sql.rows("UPDATE jobs SET deadline = now(), held_until = now() + interval '1 s'")
+    await swept(sweeps.passed_deadlines)
+    row = await sql.job(job.id)
+    assert row["error_message"] == "the deadline passed while the job was queued: no model on offer might take it"
+
+
 async def test_a_running_job_does_not_expire(steps: Steps, sql: Sql, swept: Swept) -> None:
     (claim,) = await steps.running()
     await sql.rows("UPDATE jobs SET deadline = now() - interval '1 s'")

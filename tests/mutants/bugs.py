@@ -377,8 +377,8 @@ BUGS: tuple[Bug, ...] = (
         name="missing-plugin-lets-through",
         why="a policy's constraint is skipped where its package is not installed",
         file="router_service/routing/decision.py",
-        old="        out = Rejection(reason=MISSING, bound=name) if constraint is None else constraint(asked, model)\n",
-        new="        out = None if constraint is None else constraint(asked, model)\n",
+        old="        out = Rejection(reason=MISSING, bound=name) if constraint is None else asked_of(",
+        new="        out = None if constraint is None else asked_of(",
         red=f"{WISHES}::test_a_plugin_that_is_missing_lets_no_model_through_and_is_named",
     ),
     Bug(

@@ -1,4 +1,4 @@
-"""What the doctor says of what the router loads: tokenizers and predictors."""
+"""What the doctor says of a catalog and of what the router loads: tokenizers and predictors."""
 
 from __future__ import annotations
 
@@ -71,3 +71,12 @@ def test_up_refuses_a_junk_predictor_before_it_starts_anything(tmp_path: Path, m
     assert isinstance(ended.exception, SettingsError)
     assert "not a predictor written by `waybill train`" in str(ended.exception)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_domain_that_nothing_recognizes_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text(yaml.safe_dump(document(entry("alpha", router={"domains": ["foo"]}))))
+    target = _target(tmp_path, config=path)
+    (warning,) = [finding for finding in catalog(target) if finding.level is not Level.OK]
+    assert warning.level is Level.WARN
+    assert warning.detail.startswith("model alpha: the domain 'foo' is not recognized")

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
+from router_service.cli.client import ApiClient
 from router_service.cli.exits import UsageProblemError
-from router_service.cli.plans import goal, plan_line
+from router_service.cli.plans import ask, goal, plan_line
+from router_service.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 QUOTED: dict[str, Any] = {"cost_usd": {"expected": 0.5}, "finish_s": {"expected": 90.0}}
 TOLD: dict[str, Any] = {
@@ -36,3 +42,23 @@ def test_a_plan_is_told_on_one_line_as_far_as_it_has_come() -> None:
     assert plan_line(TOLD | {"quoted": None, "status": "none"}) is None
     missed = TOLD | {"status": "missed", "note": "budget cannot be kept"}
     assert plan_line(missed) == "missed: budget cannot be kept"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_the_file_of_a_quote_does_not_stay_on_the_server(tmp_path: Path, status: int) -> None:
+    file, asked = tmp_path / "requests.jsonl", list[str]()
+    file.write_text("{}")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(f"{request.method} {request.url.path}")
+        if request.url.path == "/v1/batches/quote":
+            return httpx.Response(status, json={"status": "possible", "error": {"message": "wrong"}})
+        return httpx.Response(200, json={"id": "file-1"})
+
+    with ApiClient("http://127.0.0.1:1", key="k", transport=httpx.MockTransport(answer)) as client:
+        if status == 200:
+            assert ask(client, file, {})["status"] == "possible"
+        else:
+            with pytest.raises(InvalidRequestError, match="wrong"):
+                ask(client, file, {})
+    assert asked == ["POST /v1/files", "POST /v1/batches/quote", "DELETE /v1/files/file-1"]

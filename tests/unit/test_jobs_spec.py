@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router_service.jobs.preferences import Preferences
 from router_service.jobs.spec import Fallback, JobSpec, lane_of, split_lane
 
-LANE = 405621675817362564
+LANE = 8147389851959295043
 SPEC = JobSpec(model="alpha", tokens_in=10, features=("tools",), residency="eu", quality=0.5, excluded=("b", "a"))
 
 
@@ -33,10 +34,22 @@ def test_the_order_of_excluded_models_does_not_change_the_lane() -> None:
         replace(SPEC, excluded=("a",)),
         replace(SPEC, fallback=Fallback.CONTEXT_WINDOW),
         replace(SPEC, fallback=Fallback.CONTENT_POLICY),
+        replace(SPEC, preferences=Preferences(only=("alpha",))),
+        replace(SPEC, preferences=Preferences(language="de")),
     ],
 )
 def test_what_decides_on_the_models_decides_on_the_lane(other: JobSpec) -> None:
     assert lane_of(other, tenant_id="t") != lane_of(SPEC, tenant_id="t")
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{"quality_target": 0.7}, {"max_cost_usd": 0.01}, {"max_input_cost": 1e-6}, {"difficulty": 0.5}],
+)
+def test_numbers_that_may_differ_from_line_to_line_make_no_lanes_of_their_own(wish: dict[str, float]) -> None:
+    other = replace(SPEC, preferences=Preferences(**wish))  # type: ignore[arg-type]
+    assert lane_of(other, tenant_id="t") == lane_of(SPEC, tenant_id="t")
+    assert lane_of(replace(SPEC, quality=0.501), tenant_id="t") == lane_of(SPEC, tenant_id="t")
 
 
 def test_each_tenant_has_lanes_of_its_own() -> None:

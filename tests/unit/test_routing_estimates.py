@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_service.routing.estimates import EVERYBODY, STEP, Cell, Count, estimates_of, shifts_of
+from router_service.routing.estimates import EVERYBODY, STEP, Cell, Count, Shift, estimates_of, shifts_of
 from router_service.signals.signals import Signals
 from tests.support.catalogs import catalog_of, entry
 
@@ -41,6 +42,7 @@ def said(hardness: float = 0.0, *, familiarity: float = 1.0, trained: float = 0.
             "predictor.hardness": hardness,
             "predictor.familiarity": familiarity,
             "predictor.p_correct": {"trained": trained},
+            "predictor.p_usual": {"trained": 0.7, "unknown": 0.3},
             "predictor.answer_tokens": {"trained": 120},
         }
     )
@@ -90,6 +92,35 @@ def test_verdicts_that_were_expected_move_nothing() -> None:
     assert quality(said(trained=0.8), counts=verdicts("trained", right=30, of=100, expected=0.3))["trained"] == 0.8
 
 
+def levels(signals: Signals | None, counts: Mapping[Cell, Count]) -> dict[str, float | None]:
+    shifts = shifts_of(counts, {})
+    found = estimates_of(signals, CATALOG.models, task=None, domain=None, tenant_id="acme", shifts=shifts)
+    return {name: each.level for name, each in found.items()}
+
+
+def test_a_level_is_as_declared_or_as_trained_and_no_question_moves_it() -> None:
+    for hardness, trained in ((0.0, 0.9), (3.0, 0.01)):
+        found = levels(
+            Signals(extra={**said(hardness, trained=trained).extra, "predictor.p_correct": {"unknown": 0.1}}), {}
+        )
+        assert found == {"trained": 0.5, "declared": 0.6, "unknown": 0.3}
+
+
+def test_a_level_is_moved_by_what_verdicts_say_beyond_itself() -> None:
+    """1,000 answers, right in two of five, as the predictor had expected: the model is not what the catalog declares."""
+    cell = Cell("acme", "declared", "")
+    found = {cell: Count(score=400, trials=1000, expected=400, levels=600)}
+    assert quality(said(), counts=found)["declared"] == quality(said())["declared"]
+    assert levels(said(), found)["declared"] == pytest.approx(0.4, abs=0.02)
+    unheard = {Cell("acme", "unknown", ""): Count(score=400, trials=1000, expected=500, levels=500)}
+    assert levels(None, unheard)["unknown"] == pytest.approx(0.4, abs=0.02)
+
+
+def test_what_was_read_before_levels_were_predicted_is_still_understood() -> None:
+    old = Signals(extra={key: value for key, value in said().extra.items() if key != "predictor.p_usual"})
+    assert quality(old)["trained"] == 0.8
+
+
 def test_verdicts_of_the_domain_count_for_more_than_those_of_others() -> None:
     both = verdicts("declared", right=120, of=200, expected=0.6) | verdicts(
         "declared", right=10, of=200, expected=0.9, domain="law"
@@ -109,9 +140,9 @@ def test_a_tenants_own_verdicts_go_before_those_of_all() -> None:
 def test_a_shift_moves_only_by_more_than_a_step() -> None:
     cell, whole = Cell("acme", "declared", ""), Cell("acme", "declared", None)
     exact = shifts_of({cell: Count(60, 100, 50)}, {})
-    near = {each: shift + 0.9 * STEP for each, shift in exact.items()}
+    near = {each: Shift(shift.quality + 0.9 * STEP, shift.level) for each, shift in exact.items()}
     assert shifts_of({cell: Count(60, 100, 50)}, near) == near
-    far = {each: shift + 1.1 * STEP for each, shift in exact.items()}
+    far = {each: Shift(shift.quality + 1.1 * STEP, shift.level) for each, shift in exact.items()}
     assert shifts_of({cell: Count(60, 100, 50)}, far)[whole] == exact[whole]
 
 
@@ -134,3 +165,14 @@ def test_verdicts_find_the_truth_of_a_domain() -> None:
         found[cell] = Count(before.score + right, before.trials + 1, before.expected + expected)
     for domain, value in truth.items():
         assert quality(None, domain=domain, counts=found)["declared"] == pytest.approx(value, abs=0.1)
+
+
+def test_how_hard_a_request_is_its_caller_knows_best() -> None:
+    hinted = replace(said(hardness=-2.0), difficulty=0.95, hinted=("difficulty",))
+    assert quality(hinted)["trained"] == 0.8, "what it was trained with says that itself"
+    hard, easy = quality(hinted)["declared"], quality(said(hardness=-2.0))["declared"]
+    assert hard is not None
+    assert easy is not None
+    assert hard < 0.6 < easy
+    assert quality(replace(said(hardness=-2.0), difficulty=0.95))["declared"] == easy, "predicted by another"
+    assert quality(Signals(difficulty=0.95, hinted=("difficulty",)))["declared"] == hard, "without a predictor"

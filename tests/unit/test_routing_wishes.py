@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
-from router_service.catalog.policies import RoutingPolicy
+from router_service.catalog.policies import BUILT_IN, RoutingPolicy
 from router_service.jobs.preferences import Preferences, Safety
 from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
 from router_service.routing.decision import Decision, Outlook, route
+from router_service.routing.gaps import Gaps
 from router_service.routing.insight import NOTHING, UNREAD, Estimate, Insight
 from router_service.routing.methods import Methods
+from router_service.routing.question import Question
 from router_service.signals.signals import Signals
-from tests.support.catalogs import catalog_of, entry
+from tests.support.catalogs import catalog_of, document, entry, problems_of
+
+if TYPE_CHECKING:
+    from router_service.catalog.models import Model
 
 SPEC = JobSpec(model=AUTO, tokens_in=1000, tokens_out=100)
 CATALOG = catalog_of(
@@ -33,8 +38,11 @@ def chosen(
     policy: RoutingPolicy | None = None,
     methods: Methods | None = None,
     spec: JobSpec = SPEC,
+    policy_: str | None = None,
     **wishes: Any,
 ) -> Decision:
+    """`policy_`: by the name that the job gives."""
+    wishes |= {} if policy_ is None else {"policy": policy_}
     job = RoutableJob(id=UUID(int=7), epoch=0, spec=replace(spec, preferences=Preferences(**wishes)), tenant_id="acme")
     return route(
         job,
@@ -82,6 +90,24 @@ def test_what_is_not_known_of_safety_use_of_data_and_price_is_not_eligible() -> 
     assert reasons(chosen(no_training=True)) | {"dear": "trains_on_data_unknown"} == reasons(chosen(no_training=True))
     assert reasons(chosen(no_retention=True))["cheap"] == "retention_unknown"
     assert reasons(chosen(max_output_cost=1.0))["unpriced"] == "price_unknown"
+
+
+def test_what_a_job_costs_is_not_known_where_nobody_bounds_its_answer() -> None:
+    catalog = catalog_of(
+        entry("open", cost=1e-6),
+        entry("bounded", cost=2e-6, info={"max_output_tokens": 1000}),
+        entry("long", cost=2e-6, info={"max_output_tokens": 9000}),
+        entry("free", info={"input_cost_per_token": 9e-6, "output_cost_per_token": 0.0}),
+    )
+    unbounded = replace(SPEC, tokens_out=None)
+    short = Insight(signals=Signals(tokens_out=4), estimates={"open": Estimate(tokens_out=4)})
+    decision = chosen(catalog, insight=short, spec=unbounded, max_cost_usd=0.01)
+    assert decision.model_id == "bounded"
+    assert reasons(decision) == {"open": "max_cost_unknown", "bounded": None, "long": "max_cost", "free": None}
+    assert chosen(catalog, spec=SPEC, max_cost_usd=0.01).model_id == "open"
+    none = chosen(catalog, spec=unbounded, only=("open",), max_cost_usd=0.01)
+    assert none.outlook is Outlook.NEVER
+    assert "max_tokens in the request or max_output_tokens in the catalog" in none.changes[0].words
 
 
 def test_a_named_policy_is_taken_and_a_strategys_name_is_one() -> None:
@@ -169,11 +195,51 @@ def test_rules_say_which_models_where(signals: dict[str, Any], features: tuple[s
     assert chosen(catalog, insight=said(**signals), spec=replace(SPEC, features=features)).model_id == model
 
 
+@pytest.mark.parametrize(
+    ("insight", "rules"),
+    [
+        (said(domain="law", language="de"), [(1, ()), (4, ("task",))]),
+        (said(language="de"), [(1, ("domain",)), (4, ("task",))]),
+        (said(), [(1, ("language", "domain")), (4, ("task",))]),
+        (said(domain="physics", task="chat", flags=("pii.email",)), [(2, ()), (4, ())]),
+        (said(domain="physics", task="code"), []),
+        (NOTHING, [(1, ("language", "domain")), (2, ("flag",)), (4, ("task",))]),
+    ],
+)
+def test_a_rule_that_held_or_may_have_held_but_for_what_was_not_known_is_told(
+    insight: Insight, rules: list[tuple[int, tuple[str, ...]]]
+) -> None:
+    catalog = catalog_of(entry("cheap"), entry("safe"), entry("dear"), router=RULED)
+    job = RoutableJob(id=UUID(int=7), epoch=0, spec=SPEC, tenant_id="acme")
+    gaps = Gaps.of(Question.of(job, policy=catalog.policy_of(job), insight=insight))
+    assert [(rule.number, rule.unknown) for rule in gaps.rules] == rules
+    assert gaps.is_read is (insight is not NOTHING)
+
+
+def test_what_the_caller_states_is_known() -> None:
+    job = RoutableJob(id=UUID(int=7), epoch=0, spec=replace(SPEC, preferences=Preferences(domain="law")))
+    assert Gaps.of(Question.of(job, policy=BUILT_IN, insight=said(language="de"))).unknown == ("task",)
+
+
 def test_a_rule_that_no_model_meets_is_named() -> None:
     catalog = catalog_of(entry("cheap"), entry("safe"), entry("dear"), router=RULED)
     decision = chosen(catalog, insight=said(domain="law", language="de"), ignore=("dear",))
     assert decision.model_id is None
     assert reasons(decision) == {"cheap": "rule", "safe": "rule", "dear": "ignored"}
+
+
+@pytest.mark.parametrize(("key", "word"), [("language", "de"), ("domain", "law"), ("task", "chat"), ("flag", "pii.*")])
+def test_a_rule_on_words_beside_signals_false_is_refused_with_its_path(key: str, word: str) -> None:
+    sizes = {
+        "name": "pictures",
+        "when": {"modality": ["image"], "tenant": ["a"], "feature": ["tools"]},
+        "only": ["alpha"],
+    }
+    words = {"name": "words", "when": {key: [word], "tenant": ["a"]}, "only": ["alpha"]}
+    policy = {"signals": False, "rules": [sizes, words]}
+    (problem,) = problems_of(document(router={"policies": {"mine": policy}}))
+    assert f"router_settings.router.policies.mine.rules[1].when.{key}: " in problem
+    assert catalog_of(router={"policies": {"mine": policy | {"rules": [sizes]}}}).policies["mine"].signals is False
 
 
 PAIR = catalog_of(entry("strong", cost=9e-6), entry("weak"), router={"pair": {"strong": "strong", "weak": "weak"}})
@@ -236,3 +302,68 @@ def test_plugins_add_constraints_scores_and_strategies() -> None:
     )
     assert chosen(policy=RoutingPolicy(strategy="acme:dearest"), methods=methods).model_id == "unpriced"
     assert chosen(policy=RoutingPolicy(terms=(("acme:dislike", 1.0),)), methods=methods).model_id == "safe"
+
+
+GUARDED = {
+    "default": {
+        "rules": [{"name": "secrets", "when": {"flag": ["secret.*"]}, "only": ["safe"], "prefer": ["safe"]}],
+        "min_quality": 0.4,
+        "constraints": ["acme:open"],
+    },
+    "cheap": {"rules": [{"name": "law", "when": {"domain": ["law"]}, "prefer": ["a"]}]},
+    "careful": {"min_quality": 0.7},
+}
+
+
+@pytest.mark.parametrize("named", ["cheap", "cheapest-capable", "careful", "default", None])
+def test_a_named_policy_may_only_tighten_what_the_own_one_allows(named: str | None) -> None:
+    models = [
+        entry(name, cost=cost, router={"quality": {"default": 0.5}}) for name, cost in (("safe", 1e-5), ("a", 1e-6))
+    ]
+    catalog = catalog_of(*models, router={"policies": GUARDED})
+    asked: list[str] = []
+
+    def constraint(_asked: object, model: Model) -> None:
+        asked.append(model.id)
+
+    methods = Methods(constraints={"acme:open": constraint})
+    decision = chosen(catalog, insight=said(flags=("secret.aws",)), methods=methods, policy_=named)
+    assert reasons(decision)["a"] == "rule"
+    assert decision.model_id == (None if named == "careful" else "safe")
+    assert (asked == ["safe"]) == (named != "careful")
+    assert decision.policy in {each.hash for each in catalog.all_policies}
+
+
+def test_without_bounds_of_its_own_a_named_policy_is_taken_as_it_is() -> None:
+    catalog = catalog_of(entry("a"), router={"policies": {"cheap": {}, "default": {"wait_usd_per_hour": 1.0}}})
+    job = RoutableJob(id=UUID(int=7), epoch=0, spec=replace(SPEC, preferences=Preferences(policy="cheap")))
+    assert catalog.policy_of(job) is catalog.policies["cheap"]
+
+
+def test_a_wanted_quality_without_a_policy_takes_one_that_aims() -> None:
+    catalog = catalog_of(entry("a"), router={"policies": {"default": {"min_quality": 0.2}}})
+    job = RoutableJob(id=UUID(int=7), epoch=0, spec=replace(SPEC, preferences=Preferences(quality_target=0.8)))
+    policy = catalog.policy_of(job)
+    assert (policy.has_target, policy.min_quality) == (True, 0.2)
+
+
+def test_a_policy_that_is_gone_lets_no_model_through() -> None:
+    decision = chosen(policy_="gone")
+    assert set(reasons(decision).values()) == {"unknown_policy"}
+    assert (decision.model_id, decision.outlook) == (None, Outlook.NEVER)
+    assert decision.changes[0].words.endswith("a policy named gone in the catalog, or another one asked for")
+
+
+def test_without_fallbacks_a_job_goes_to_no_other_model_than_its_first() -> None:
+    catalog = catalog_of(entry("a"), entry("b"), fallbacks=[{"a": ["b"]}])
+    asked = replace(SPEC, model="a")
+    assert set(reasons(chosen(catalog, spec=asked))) == {"a", "b"}
+    assert set(reasons(chosen(catalog, spec=asked, allow_fallbacks=False))) == {"a"}
+    failed = chosen(catalog, spec=replace(SPEC, excluded=("a",)), allow_fallbacks=False)
+    assert reasons(failed) == {"a": "failed_before", "b": "no_fallbacks"}
+
+
+def test_long_lists_of_names_are_not_said_of_every_model() -> None:
+    names = tuple(f"name-{number}" for number in range(60))
+    (bound, *_others) = [each.bound for each in chosen(only=names).candidates]
+    assert bound == [*names[:5], "and 55 more"]

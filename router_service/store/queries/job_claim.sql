@@ -9,7 +9,8 @@ WITH wanted AS (
   UPDATE jobs j SET state = 'running', attempt = j.attempt + 1, worker = :worker, started_at = now(),
     lease_until = now() + make_interval(secs => :lease_s)
   FROM locked l WHERE j.id = l.id
-  RETURNING j.id, j.tenant_id, j.batch_id, j.epoch, j.attempt, j.tries, j.model_id, j.tokens_in, j.tokens_out, j.deadline
+  RETURNING j.id, j.tenant_id, j.batch_id, j.epoch, j.attempt, j.tries, j.model_id, j.tokens_in, j.tokens_out, j.deadline,
+    j.residency, j.preferences
 ), opened AS (
   INSERT INTO attempts (job_id, attempt, epoch, model_id, worker)
   SELECT id, attempt, epoch, model_id, :worker FROM claimed

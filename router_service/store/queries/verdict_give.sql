@@ -14,11 +14,12 @@ WITH before AS MATERIALIZED (
     CASE WHEN b.job_id IS NULL THEN 1 ELSE 0 END AS trials
   FROM (SELECT 1) one LEFT JOIN before b ON true
 )
-INSERT INTO quality_counts AS q (tenant_id, model_id, domain, score, trials, expected)
-SELECT learner, k.model_id, k.domain, c.score, c.trials, c.trials * CAST(:expected AS real)
+INSERT INTO quality_counts AS q (tenant_id, model_id, domain, score, trials, expected, levels)
+SELECT learner, k.model_id, k.domain, c.score, c.trials, c.trials * CAST(:expected AS real), c.trials * CAST(:level AS real)
 FROM kept k CROSS JOIN change c CROSS JOIN unnest(k.learners) learner
 ON CONFLICT (tenant_id, model_id, domain) DO UPDATE SET
   score = greatest(0, q.score * 0.5 ^ (extract(epoch FROM now() - q.changed_at) / 2592000) + excluded.score),
   trials = q.trials * 0.5 ^ (extract(epoch FROM now() - q.changed_at) / 2592000) + excluded.trials,
-  expected = q.expected * 0.5 ^ (extract(epoch FROM now() - q.changed_at) / 2592000) + excluded.expected, changed_at = now()
+  expected = q.expected * 0.5 ^ (extract(epoch FROM now() - q.changed_at) / 2592000) + excluded.expected,
+  levels = q.levels * 0.5 ^ (extract(epoch FROM now() - q.changed_at) / 2592000) + excluded.levels, changed_at = now()
 RETURNING model_id

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -71,6 +71,31 @@ def test_tightening_never_lowers_the_bound(seed: int, quality: float, share: flo
     sooner = planned(jobs, room_for(jobs, share), Goal(quality=quality, deadline_s=TIME_S * 0.7)).bound_usd
     assert loose <= better * 1.003
     assert better <= sooner * 1.003
+
+
+@pytest.mark.parametrize("change", [{"rate_per_s": 0.0, "burst": 0.0}, {"opens_in_s": 2 * TIME_S}])
+def test_no_job_chooses_a_model_without_room_in_time_though_it_is_the_cheapest(change: dict[str, Any]) -> None:
+    jobs = batch(1000)
+    capacity = room_for(jobs, 0.6)
+    shut = replace(capacity, limits=tuple(replace(e, **change) if "cheap" in e.models else e for e in capacity.limits))
+    for goal in (
+        Goal(quality_share=0.9, deadline_s=TIME_S),
+        Goal(quality_share=0.9, deadline_s=TIME_S, usd_per_s=1e-6),
+    ):
+        plan = planned(jobs, shut, goal)
+        chosen = np.bincount(choices(plan, jobs), minlength=len(jobs.models)) / len(jobs)
+        assert chosen[jobs.models.index("cheap")] == 0
+        assert plan.shares == pytest.approx(dict(zip(jobs.models, chosen, strict=True)))
+
+
+def test_a_job_that_no_other_model_may_do_chooses_the_one_without_room() -> None:
+    """A limit that is paused for a moment, whose burst is enough: by when all is begun, it has not opened."""
+    jobs = equal_jobs(4)
+    alone = np.zeros_like(jobs.eligible)
+    alone[:, jobs.models.index("middle")] = True
+    paused = Limit(name="rpm", unit=Unit.REQUESTS, models=("middle",), rate_per_s=1.0, burst=10.0, opens_in_s=5.0)
+    plan = planned(replace(jobs, eligible=alone), Capacity(limits=(paused,)), Goal(deadline_s=TIME_S, usd_per_s=1.0))
+    assert plan.shares["middle"] == 1
 
 
 def test_equal_jobs_are_split_as_the_limits_say() -> None:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router_service.errors import InvalidRequestError
+from router_service.jobs.spec import Modality
 from router_service.signals.extract import DEFAULT, Extractor, extract, failures
 from router_service.signals.hints import check_hints, known_hints
 from router_service.signals.request import Request
-from router_service.signals.signals import KINDS, Modality, Signals, Task
+from router_service.signals.signals import KINDS, Signals, Task
 from tests.support.sentences import SENTENCES
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def test_a_request_that_cannot_be_read_is_unknown_and_the_others_are_not() -> No
     signals = extract([said("good"), said("bad secret"), said("good"), said("bad")], [Told(answer=answer)])
     assert [each.difficulty for each in signals] == [0.5, None, 0.5, None]
     assert [each.failed for each in signals] == [{}, {"told": "LookupError"}, {}, {"told": "LookupError"}]
+    assert [each.flags for each in signals] == [(), ("unread.told",), (), ("unread.told",)]
     assert failures(signals) == {("told", "LookupError"): 2}
     assert "secret" not in repr(signals)
     assert all(each.versions == {"told": "7"} for each in signals)

@@ -33,7 +33,9 @@ def test_text_is_what_all_messages_say_and_untrusted_what_the_system_does_not() 
     )
     assert request.text == 'Be brief.\nBe kind.\nHello\n{"to": "Ann"}\nsent\nThanks'
     assert request.system == "Be brief.\nBe kind."
-    assert request.untrusted == 'Hello\n{"to": "Ann"}\nsent\nThanks'
+    beside = "tool_calls\nfunction\nname: f\nimage_url\nurl: x"
+    assert request.untrusted == f'Hello\n{{"to": "Ann"}}\nsent\nThanks\n{beside}'
+    assert request.sent == f"{request.text}\n{beside}"
     assert request.last_user == request.asked == request.material == "Thanks"
     assert not request.is_partial
 
@@ -102,3 +104,10 @@ def test_parting_loses_no_more_than_what_stands_between(text: str) -> None:
     assert len(material) <= len(text)
     assert all(line in text for line in material.splitlines())
     assert len(asked) <= max(len(text), 1) + 1
+
+
+@given(st.lists(st.integers(0, 5 * MOST_TEXT), min_size=1, max_size=4))
+def test_what_is_kept_of_long_messages_is_what_is_kept_of_their_whole_text(lengths: list[int]) -> None:
+    said = ["".join(f"{place}{at:9}" for at in range(0, length, 10)) for place, length in enumerate(lengths)]
+    request = of(*({"role": "user", "content": text} for text in said))
+    assert (request.text, request.is_partial) == bounded("\n".join(text for text in said if text), most=MOST_TEXT)
