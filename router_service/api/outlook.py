@@ -36,7 +36,7 @@ async def look(here: State, rows: Sequence[Any]) -> list[tuple[Decision, Gaps]]:
     catalog, counters = here.offered(), await _counters(here)
     async with here.database.transaction() as session:
         read, _unread = await decisions.load_signals(session, [row.id for row in rows])
-        known = await learned.knowledge(session, catalog, before={})
+        known = await learned.knowledge(session, catalog, before={}, tenants={row.tenant_id for row in rows})
 
     def decided(row: Any) -> tuple[Decision, Gaps]:
         spec = dispatch.spec_of(row, excluded=row.excluded)
