@@ -8,6 +8,7 @@ from router_service.failpoints import failpoint
 from router_service.routing.decision import TO_BE_MENDED, route
 from router_service.routing.insight import NOTHING
 from router_service.routing.methods import BUILT_IN
+from router_service.routing.replay import versions_of
 from router_service.store import dead_letters
 from router_service.store.decisions import Routed
 from router_service.telemetry.logs import logger
@@ -67,7 +68,7 @@ class DeadLetterWorker:
     def _next(self, job: RoutableJob, insight: Insight, catalog: Catalog) -> Routed:
         policy = catalog.policy_of(job)
         decision = route(job, catalog=catalog, counters={}, policy=policy, insight=insight, methods=self._methods)
-        return Routed(job=job, decision=decision, insight=insight)
+        return Routed(job=job, decision=decision, insight=insight, versions=versions_of(policy, self._methods))
 
 
 def _is_to_be_mended(decision: Decision) -> bool:

@@ -57,6 +57,7 @@ class Insights:
         self._prices: dict[str, Prices] = {}
         self._catalog = ""
         self._looked_at = -math.inf
+        self._tenants: set[str] = set()  # whose verdicts were looked up since
 
     async def of(
         self,
@@ -85,7 +86,7 @@ class Insights:
         priced = {job.id: job.plan for job in jobs if job.plan is not None and is_planned(job)}
         if not wanted and not priced:
             return {}
-        await self._learn(session, catalog)
+        await self._learn(session, wanted, catalog)
         signals = await self._signals(session, wanted, patience_s=patience_s) if wanted else {}
         known = self._known([job for job in wanted if job.id in signals], signals, catalog)
         known |= {job.id: UNREAD for job in wanted if job.id not in signals}
@@ -95,7 +96,7 @@ class Insights:
         self, session: Session, jobs: Sequence[RoutableJob], bodies: Sequence[str], *, catalog: Catalog
     ) -> dict[UUID, Insight]:
         """What `of` would say of requests that are not stored as jobs; nothing of them is kept."""
-        await self._learn(session, catalog)
+        await self._learn(session, jobs, catalog)
         by_id = {job.id: job for job in jobs}
         body_of = {job.id: body for job, body in zip(jobs, bodies, strict=True)}
         signals: dict[UUID, Signals] = {}
@@ -138,16 +139,20 @@ class Insights:
     def _is_unmeasured(self, policy: RoutingPolicy, insight: Insight) -> bool:
         return policy.has_target and basis_of(policy, insight.signals) not in self._knowledge.curves
 
-    async def _learn(self, session: Session, catalog: Catalog) -> None:
-        """Look up what was learned, after a while or where the catalog is another one."""
+    async def _learn(self, session: Session, jobs: Sequence[RoutableJob], catalog: Catalog) -> None:
+        """Look up what was learned, after a while or under another catalog; of verdicts those of the jobs' tenants."""
+        tenants, before = {job.tenant_id for job in jobs}, self._knowledge.shifts
         is_other = self._catalog != catalog.hash
         if not is_other and time.monotonic() - self._looked_at < KNOWN_FOR_S:
+            if new := tenants - self._tenants:
+                shifts = await learned.moved(session, before=before, tenants=new)
+                self._knowledge, self._tenants = replace(self._knowledge, shifts=shifts), self._tenants | new
             return
         if is_other:
             self._first = FirstCurves()
-        known = await learned.knowledge(session, catalog, before=self._knowledge.shifts)
+        known = await learned.knowledge(session, catalog, before=before, tenants=tenants)
         self._knowledge = replace(known, curves={**self._first.curves, **known.curves})
-        self._catalog, self._looked_at = catalog.hash, time.monotonic()
+        self._catalog, self._looked_at, self._tenants = catalog.hash, time.monotonic(), tenants
 
     async def _signals(
         self, session: Session, wanted: Sequence[RoutableJob], *, patience_s: float

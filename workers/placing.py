@@ -13,6 +13,7 @@ from router_service.errors import UnavailableError
 from router_service.routing.decision import route
 from router_service.routing.insight import NOTHING
 from router_service.routing.methods import BUILT_IN
+from router_service.routing.replay import versions_of
 from router_service.routing.snapshot import Snapshot
 from router_service.routing.strategies import share_of
 from router_service.store.decisions import Routed
@@ -134,6 +135,7 @@ class Placing:
                 job=each.job,
                 decision=decision,
                 insight=now.insight(each.job),
+                versions=versions_of(now.catalog.policy_of(each.job), self._methods),
                 snapshot=snapshot,
                 shadow=self._shadow(each.job, now),
             )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from router_service.capacity import room
 from router_service.capacity.connection import unavailable
 from router_service.errors import UnavailableError
-from router_service.jobs.spec import RoutableJob
+from router_service.jobs.spec import AUTO, RoutableJob
 from router_service.routing.decision import Outlook, route
 from router_service.routing.gaps import Gaps
 from router_service.routing.question import Question
-from router_service.store import decisions, dispatch, learned
+from router_service.store import decisions, dispatch, learned, plans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,14 +36,17 @@ async def look(here: State, rows: Sequence[Any]) -> list[tuple[Decision, Gaps]]:
     catalog, counters = here.offered(), await _counters(here)
     async with here.database.transaction() as session:
         read, _unread = await decisions.load_signals(session, [row.id for row in rows])
-        known = await learned.knowledge(session, catalog, before={})
+        priced = await plans.prices(session, {row.plan for row in rows if getattr(row, "plan", None) is not None})
+        known = await learned.knowledge(session, catalog, before={}, tenants={row.tenant_id for row in rows})
 
     def decided(row: Any) -> tuple[Decision, Gaps]:
         spec = dispatch.spec_of(row, excluded=row.excluded)
         job = RoutableJob(id=row.id, epoch=row.epoch, spec=spec, tenant_id=row.tenant_id)
         policy, signals = catalog.policy_of(job), read.get(row.id)
         worth = known.worth_of(job, policy, signals)
-        insight = replace(known.insight(job, signals, catalog), worth=worth, is_read=signals is not None)
+        is_planned = spec.model == AUTO and policy.plan is not False
+        prices = priced.get(getattr(row, "plan", None) or "") if is_planned else None
+        insight = replace(known.insight(job, signals, catalog), worth=worth, is_read=signals is not None, prices=prices)
         decision = route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
         return decision, Gaps.of(Question.of(job, policy=policy, insight=insight))
 

@@ -5,6 +5,7 @@ The figures are shares of right answers on MMLU-Pro and ZeroEval; `public_qualit
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from functools import cache
@@ -33,9 +34,18 @@ def public_quality(upstream: str) -> Mapping[str, float]:
 
 
 @cache
+def version() -> str:
+    """The first 16 hex digits of SHA-256 over the file: decisions name the figures that they were taken with."""
+    return hashlib.sha256(_text().encode()).hexdigest()[:16]
+
+
+def _text() -> str:
+    return resources.files("router_service.catalog").joinpath(FILE).read_text()
+
+
+@cache
 def _table() -> dict[str, dict[str, float]]:
-    text = resources.files("router_service.catalog").joinpath(FILE).read_text()
-    return cast("dict[str, dict[str, float]]", json.loads(text)["quality"])
+    return cast("dict[str, dict[str, float]]", json.loads(_text())["quality"])
 
 
 def _plain(upstream: str) -> str:

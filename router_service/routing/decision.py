@@ -220,11 +220,17 @@ def _rejected_by_plugin(asked: Question, model: Model, methods: Methods) -> Reje
 
 
 def _plugins(asked: Question, methods: Methods) -> list[Constraint]:
-    return [
-        partial(asked_of, name, methods.constraints[name])
-        for name in asked.policy.constraints
-        if name in methods.constraints
-    ]
+    """The policy's constraints of plugins, and one for each name that is not installed."""
+    policy, known = asked.policy, methods.constraints
+    missing = [name for name in policy.constraints if name not in known]
+    missing += [policy.strategy] if policy.strategy not in methods.strategies else []
+    missing += [name for name, _weight in policy.terms if name not in methods.terms]
+    installed = [partial(asked_of, name, known[name]) for name in policy.constraints if name in known]
+    return [*installed, *(partial(_missing, name) for name in missing)]
+
+
+def _missing(name: str, _asked: Question, _model: Model) -> Rejection:
+    return Rejection(reason=MISSING, bound=name)
 
 
 def prospect(asked: Question, model: Model, rank: int, counters: Counters | None, catalog: Catalog) -> Prospect:

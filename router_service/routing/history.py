@@ -15,7 +15,7 @@ from router_service.routing.gaps import Gaps
 from router_service.routing.knowledge import leaves_choice
 from router_service.routing.methods import BUILT_IN
 from router_service.routing.question import Question
-from router_service.routing.replay import differences, job_of, spec_of
+from router_service.routing.replay import differences, job_of, other_versions, spec_of, versions_of
 from router_service.routing.strategies import share_of
 
 if TYPE_CHECKING:
@@ -95,13 +95,17 @@ class Different:
 
 
 def replayed(history: History, *, methods: Methods = BUILT_IN) -> list[Different]:
-    """Those that differ. One that lacks what it was taken from is among them, and says what is missing."""
+    """Those that differ. One that lacks what it was taken from is among them, and says what is missing.
+
+    One that was taken with other versions of plugins or of the public figures says which: what they said then is not stored.
+    """
     found = []
     for each in history.recorded:
         policy = history.policy_of(each)
         said = _missing(history, each, policy)
         if policy is not None and not said:
             said = differences(each, history.again(each, policy, methods))
+            said = said and (other_versions(each, versions_of(policy, methods)) or said)
         if said:
             found.append(Different(job_id=each.job_id, epoch=each.epoch, differences=said))
     return found

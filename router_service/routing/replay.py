@@ -9,18 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from router_service.catalog import public_quality
 from router_service.jobs.preferences import Preferences
 from router_service.jobs.spec import Fallback, JobSpec, RoutableJob
 from router_service.routing.insight import Estimate, Insight, Worth
+from router_service.routing.methods import MARK
 from router_service.signals.signals import Signals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
+    from router_service.catalog.policies import RoutingPolicy
     from router_service.routing.decision import Decision
+    from router_service.routing.methods import Methods
     from router_service.routing.prices import Prices
 
+FIGURES = "public_quality.json"
 STORED_SPEC = tuple(each.name for each in fields(JobSpec) if each.name != "preferences")
 
 
@@ -39,8 +44,15 @@ class Recorded:
     inputs: Mapping[str, Any]
 
 
-def inputs_of(job: RoutableJob, insight: Insight) -> dict[str, Any]:
-    """JSON of all that `route` looked at beside the catalog, the policy and the counters."""
+def versions_of(policy: RoutingPolicy, methods: Methods) -> dict[str, str]:
+    """Of what decides with a policy and stands in no catalog: its plugins, and the public figures of well-known models."""
+    names = (policy.strategy, *(name for name, _weight in policy.terms), *policy.constraints)
+    plugins = {name: methods.versions.get(name, "not installed") for name in names if MARK in name}
+    return plugins | {FIGURES: public_quality.version()}
+
+
+def inputs_of(job: RoutableJob, insight: Insight, *, versions: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """JSON of all that `route` looked at beside the catalog, the policy and the counters. `versions`: as of `versions_of`."""
     spec = {name: value for name in STORED_SPEC if (value := getattr(job.spec, name)) not in (None, ())}
     said = {
         "spec": spec,
@@ -53,6 +65,7 @@ def inputs_of(job: RoutableJob, insight: Insight) -> dict[str, Any]:
         "estimates": {name: [each.quality, each.level, each.tokens_out] for name, each in insight.estimates.items()},
         "worth": list(insight.worth) if insight.worth else None,
         "plan": insight.prices.plan if insight.prices else None,
+        "versions": dict(versions or {}),
     }
     return {key: value for key, value in said.items() if value not in (None, {})}
 
@@ -91,6 +104,16 @@ def spec_of(inputs: Mapping[str, Any]) -> JobSpec:
     }
     stored["fallback"] = Fallback(stored["fallback"])
     return JobSpec(**stored, preferences=Preferences.from_json(inputs.get("preferences")))
+
+
+def other_versions(recorded: Recorded, versions: Mapping[str, str]) -> list[str]:
+    """What the stored decision was taken with in another version than now; empty too where it does not say."""
+    before = recorded.inputs.get("versions", {})
+    return [
+        f"{name}: was {was!r}, is {repr(versions[name]) if name in versions else 'not used any more'}"
+        for name, was in sorted(before.items())
+        if was != versions.get(name)
+    ]
 
 
 def differences(recorded: Recorded, decision: Decision) -> list[str]:

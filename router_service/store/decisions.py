@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from uuid import UUID
@@ -31,12 +31,14 @@ FIRST_MOMENT, LAST_MOMENT = datetime.min.replace(tzinfo=UTC), datetime.max.repla
 class Routed:
     """A decision with what it was taken from. `snapshot` names the counters; None where none were looked at.
 
-    `shadow`: what the shadow policy decided, on the jobs that it looks at.
+    `shadow`: what the shadow policy decided, on the jobs that it looks at. `versions`: of the plugins that decided, and of the
+    public figures.
     """
 
     job: RoutableJob
     decision: Decision
     insight: Insight = NOTHING
+    versions: Mapping[str, str] = field(default_factory=dict)
     snapshot: str | None = None
     shadow: Decision | None = None
 
@@ -47,7 +49,7 @@ class Routed:
             "reason": self.decision.reason,
             "model_id": self.decision.model_id,
             "snapshot": self.snapshot,
-            "inputs": inputs_of(self.job, self.insight),
+            "inputs": inputs_of(self.job, self.insight, versions=self.versions),
             "shadow": _shadow(self.shadow) if self.shadow else None,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ from router_service.routing.knowledge import Basis, Choice, Knowledge, Measured
 from router_service.signals.signals import Signals
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -77,16 +78,30 @@ async def store_curve(session: Session, basis: Basis, measured: Measured) -> Non
     )
 
 
-async def knowledge(session: Session, catalog: Catalog, *, before: Mapping[Cell, Shift]) -> Knowledge:
-    """All that was learned, for jobs under a catalog. `before`: the shifts in use."""
+async def knowledge(
+    session: Session, catalog: Catalog, *, before: Mapping[Cell, Shift], tenants: Collection[str]
+) -> Knowledge:
+    """What was learned for jobs of these tenants under a catalog. `before`: the shifts in use; those of others stay in use."""
     curves: dict[Basis, Curve] = {}
     older: dict[Basis, Curve] = {}
     for row in await session.rows("curves"):
         points = tuple(Point(Worth(*worth), share, cost) for worth, share, cost in row.curve)
         found = curves if row.catalog == catalog.hash else older
         found[Basis(row.policy, row.predictor)] = Curve(points=points, jobs=row.jobs)
-    shifts = shifts_of(await counts(session), before)
+    shifts = await moved(session, before=before, tenants=tenants)
     return Knowledge(curves=curves, older=older, prior=curve_of(prior_cases(catalog)), shifts=shifts)
+
+
+async def moved(session: Session, *, before: Mapping[Cell, Shift], tenants: Collection[str]) -> dict[Cell, Shift]:
+    """The shifts `before`, those of these tenants and of all who share by what is counted now."""
+    learners = {EVERYBODY, *tenants}
+    found = await counts(session, learners)
+
+    def whole() -> dict[Cell, Shift]:
+        kept = {cell: shift for cell, shift in before.items() if cell.learner not in learners}
+        return kept | shifts_of(found, before)
+
+    return await asyncio.to_thread(whole)
 
 
 async def judged(session: Session, job_id: UUID, *, tenant_id: str) -> Judged | None:
@@ -123,9 +138,9 @@ async def give_verdict(session: Session, verdict: Verdict, *, tenant_id: str, sh
     )
 
 
-async def counts(session: Session) -> dict[Cell, Count]:
-    """Of each learner (a tenant, or EVERYBODY for all who share) how right models' answers were, by model and domain."""
+async def counts(session: Session, learners: Collection[str]) -> dict[Cell, Count]:
+    """Of each of these learners (tenants, or EVERYBODY for all who share) how right models' answers were, by model and domain."""
     return {
         Cell(row.tenant_id, row.model_id, row.domain): Count(row.score, row.trials, row.expected, row.levels)
-        for row in await session.rows("quality_counts")
+        for row in await session.rows("quality_counts", learners=sorted(learners))
     }

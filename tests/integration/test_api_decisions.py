@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from router_service.catalog import public_quality
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.jobs.preferences import Preferences
@@ -62,6 +63,18 @@ async def test_what_was_changed_behind_our_back_is_found(api: httpx.AsyncClient,
     assert different["differences"] == ["model: stored 'big', now 'small'"]
     one = await ask(api, "replay", job_id=different["job_id"])
     assert (one["decisions"], one["same"]) == (1, 0)
+
+
+async def test_what_was_decided_with_another_version_says_so(api: httpx.AsyncClient, sql: Sql) -> None:
+    older = """'{"public_quality.json": "older", "acme:rate": "acme 1.0"}'"""
+    await sql.rows(f"UPDATE decisions SET inputs = jsonb_set(inputs::jsonb, '{{versions}}', {older})::json")
+    assert (await ask(api, "replay"))["same"] == 20  # it came out the same: what has changed was of no account
+    await sql.rows("UPDATE decisions SET model_id = 'big'")
+    (said,) = {tuple(each["differences"]) for each in (await ask(api, "replay"))["different"]}
+    assert said == (
+        "acme:rate: was 'acme 1.0', is not used any more",
+        f"public_quality.json: was 'older', is '{public_quality.version()}'",
+    )
 
 
 async def test_what_is_not_stored_any_more_is_told(api: httpx.AsyncClient, sql: Sql) -> None:

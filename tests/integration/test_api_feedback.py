@@ -113,10 +113,12 @@ async def test_counts_fade_by_their_age_not_only_when_another_verdict_comes(
     await say(api, job_id, score=1)
     await sql.rows("UPDATE quality_counts SET changed_at = now() - interval '60 days'")
     async with database.transaction() as session:
-        assert (await learned.counts(session))[cell] == pytest.approx(Count(0.25, 0.25, 0.125, 0.125), rel=1e-3)
+        assert (await learned.counts(session, ["acme"]))[cell] == pytest.approx(
+            Count(0.25, 0.25, 0.125, 0.125), rel=1e-3
+        )
     await sql.rows("UPDATE quality_counts SET changed_at = now() - interval '200 years'")
     async with database.transaction() as session:
-        assert await learned.counts(session) == {}
+        assert await learned.counts(session, ["acme"]) == {}
 
 
 async def test_what_was_expected_of_the_answer_and_of_its_model_is_summed_apart(
@@ -131,7 +133,7 @@ async def test_what_was_expected_of_the_answer_and_of_its_model_is_summed_apart(
         await steps.finish(answered(claim))
         await say(api, job_id, score=0)
     async with database.transaction() as session:
-        (count,) = (await learned.counts(session)).values()
+        (count,) = (await learned.counts(session, ["acme"])).values()
     assert count == pytest.approx(Count(0.0, 1.0, 0.2, 0.7), abs=1e-4)
 
 

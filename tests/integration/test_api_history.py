@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,10 +15,10 @@ from router_service.store.session import statement
 from tests.conftest import client_of, issue_key, publish, running
 from tests.support.catalogs import document, entry
 from tests.support.steps import TENANT, new_job
+from tests.support.threads import calls_in_this_thread
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from types import FrameType
+    from collections.abc import AsyncIterator
 
     import httpx
     from fastapi import FastAPI
@@ -70,22 +68,6 @@ async def app(settings: Settings, open_workers: OpenWorkers, steps: Steps) -> As
 
 async def post(api: httpx.AsyncClient, what: str, **body: Any) -> httpx.Response:
     return await api.post(f"/v1/decisions/{what}", json=body)
-
-
-@contextmanager
-def calls_in_this_thread() -> Iterator[set[str]]:
-    """The names of the functions that are called in it meanwhile."""
-    called: set[str] = set()
-
-    def note(frame: FrameType, event: str, _argument: object) -> None:
-        if event == "call":
-            called.add(frame.f_code.co_qualname)
-
-    sys.setprofile(note)
-    try:
-        yield called
-    finally:
-        sys.setprofile(None)
 
 
 async def test_decisions_come_in_pages_of_which_each_knows_what_it_names_and_no_more(
@@ -177,7 +159,7 @@ async def test_a_policy_without_an_end_is_refused_in_a_few_words(app: FastAPI, a
     assert many.status_code == unknown.status_code == key.status_code == 400
     assert "at most 500" in many.json()["error"]["message"]
     told = unknown.json()["error"]["message"]
-    assert told.startswith("policy: 400 problem(s)")
+    assert told.startswith("policy: rules[0].avoid[0]: no model is named")
     assert told.endswith("and 380 more")
     assert max(len(unknown.text), len(key.text)) < 8000
     assert long.status_code == 413

@@ -181,6 +181,18 @@ async def test_the_plan_of_a_batch_is_told_beside_what_came_of_it(
         assert (await api.get(path)).status_code == 404
 
 
+async def test_a_line_that_waits_is_told_what_its_plan_would_decide(
+    open_workers: OpenWorkers, settings: Settings, api_key: str, sql: Sql
+) -> None:
+    async with opened(open_workers, settings, api_key) as (workers, api):
+        await make_batch(api, content(60))
+        await workers.planner.plan_batches()
+        assert await sql.value("SELECT plan FROM batches") is not None
+        line_id = (await api.get("/v1/jobs", params={"limit": 1})).json()["data"][0]["id"]
+        told = (await api.get(f"/v1/jobs/{line_id}/explain")).json()
+    assert told["outlook"]["reason"] == "batch_plan"
+
+
 async def test_few_lines_or_a_policy_of_single_jobs_wait_for_no_plan(
     open_workers: OpenWorkers, settings: Settings, api_key: str, sql: Sql
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 import tomllib
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +84,19 @@ async def test_a_signal_and_a_constraint_of_a_plugin_decide(open_workers: OpenWo
     signals = await sql.rows("SELECT signals FROM job_signals ORDER BY job_id")
     assert [row["signals"]["extra"]["tone.shouts"] for row in signals] == [False, True]
     assert signals[0]["signals"]["versions"]["tone"] == "1"
+
+
+@pytest.mark.usefixtures("_installed")
+async def test_a_decision_names_the_versions_of_the_plugins_that_took_it(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    policies = {"default": {"constraints": ["example:calm-only"], "terms": {"example:carbon": 1.5}}}
+    workers = with_plugins(await open_workers(entry("other"), router={"policies": policies}))
+    await routed(workers, steps, sql, "please tell me the time")
+    (row,) = await sql.rows("SELECT inputs FROM decisions")
+    package = f"waybill-example-plugin {version('waybill-example-plugin')}"
+    named = {name: each for name, each in row["inputs"]["versions"].items() if ":" in name}
+    assert named == {"example:calm-only": package, "example:carbon": package}
 
 
 @pytest.mark.usefixtures("_installed")

@@ -290,6 +290,8 @@ def test_a_plugin_that_is_missing_lets_no_model_through_and_is_named() -> None:
         decision = chosen(policy=policy)
         assert decision.model_id is None
         assert set(reasons(decision).values()) == {"plugin_missing"}
+        said = {change.words.partition(": ")[2] for change in decision.changes}
+        assert said == {"the plugin acme:night installed where the router runs"}
 
 
 def test_plugins_add_constraints_scores_and_strategies() -> None:
