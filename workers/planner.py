@@ -1,6 +1,6 @@
 """Plans whole batches, and tells what a batch would come to. In the janitor's process; two of them do no harm.
 
-Nothing waits for a planner for long: a batch that has no plan by `plan_until` goes on without one.
+Nothing waits for a planner for long: a batch that has no plan by `plan_until` goes on without one. One with a budget does wait.
 """
 
 from __future__ import annotations

@@ -136,7 +136,10 @@ async def stop(session: Session, batch_id: UUID, *, message: str) -> bool:
 
 
 async def keep(session: Session, batch_id: UUID, *, note: str | None, again_s: float) -> None:
-    """No new plan: the jobs go on by the one they have, or without. `note`: why nothing meets the goal, None where it is met."""
+    """No new plan: the jobs go on by the one they have, or, where they have no budget to keep, without.
+
+    `note`: why nothing meets the goal, None where it is met.
+    """
     await session.rows("plan_keep", id=batch_id, note=note, again_s=again_s)
 
 

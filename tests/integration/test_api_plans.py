@@ -197,6 +197,8 @@ async def test_few_lines_or_a_policy_of_single_jobs_wait_for_no_plan(
             assert [value is not None for value in row.values()] == [planned, planned], (count, wanted)
             told = (await api.get(f"/v1/batches/{batch['id']}/plan")).json()
             assert told["status"] == ("awaited" if planned else "none")
+        waits_s = await sql.value("SELECT extract(epoch FROM plan_until - now()) FROM batches ORDER BY id DESC LIMIT 1")
+        assert waits_s > 23 * 3600, "without its plan nobody keeps the budget"
         refused = await api.post(
             "/v1/batches",
             json={
