@@ -6,6 +6,7 @@ a batch is planned: it brings the solver.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from router_service.routing.counters import Counters
     from router_service.routing.insight import Insight
     from router_service.routing.question import Prospect
+    from router_service.store.plans import Others
 
 UNKNOWN_LATENCY_S = 3.0  # of a model that nobody has called and whose operator says nothing
 SLACK = 1.01  # over the least that is possible
@@ -54,9 +56,10 @@ NOTHING_DONE = Progress(done=0, quality_sum=0.0, cost_usd=0.0, elapsed_s=0.0)
 class Work:
     """What is to be dealt out, and under what.
 
-    `jobs` stand for `total`, evenly; `own` and `others`: how many jobs of the batch and of others are under way by model, `slots`
-    how many calls it may make at a time. `left_s` until it must be done; where its owner did not say so (`is_hurried`), the end
-    of its window. `budget_usd` for what is left.
+    `jobs` stand for `total`, evenly. `own`: how many jobs of the batch are under way by model, `others`: those of others;
+    `shared`: how much of the limits of groups and of the tenant is in use, by scope. `slots`: how many calls it may make at a
+    time. `left_s` until it must be done; where its owner did not say so (`is_hurried`), the end of its window. `budget_usd` for
+    what is left.
     """
 
     jobs: Sequence[RoutableJob]
@@ -70,7 +73,8 @@ class Work:
     budget_usd: float | None = None
     slots: int | None = None
     own: Mapping[str, int] = field(default_factory=dict)
-    others: Mapping[str, int] = field(default_factory=dict)
+    others: Sequence[Others] = ()
+    shared: Mapping[str, Counters] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,20 +272,26 @@ def _mean_at(quality: Floats, score: Floats) -> float:
 def capacity_of(work: Work) -> Capacity:
     """The limits in force of models, groups, the tenant and the batch, less what others use of them now."""
     catalog, everything = work.catalog, [model.id for model in work.catalog.models]
-    members = {name: [each.id for each in catalog.models if each.limit_group == name] for name in catalog.groups}
-    shared = [(f"group {name}", caps, members[name]) for name, caps in sorted(catalog.groups.items())]
-    shared.append(("the tenant", catalog.tenant(work.tenant_id).caps, everything))
+    models = {model.id: _in_force(model.limits, work.counters.get(model.id)) for model in catalog.models}
+    uses = {
+        name: _use(counters, models[name].slots, [name], work)
+        for name, counters in work.counters.items()
+        if name in models
+    }
+    shared: list[tuple[str, Caps, Sequence[str]]] = []
+    for group, caps in sorted(catalog.groups.items()):
+        members = [each.id for each in catalog.models if each.limit_group == group]
+        shared.append((f"group {group}", caps, members))
+        if (counters := work.shared.get(f"group:{group}")) is not None:
+            uses[f"group {group}"] = _use(counters, caps.slots, members, work)
+    caps = catalog.tenant(work.tenant_id).caps
+    shared.append(("the tenant", caps, everything))
+    if (counters := work.shared.get(f"tenant:{work.tenant_id}")) is not None:
+        own = replace(work, others=[each for each in work.others if each.tenant_id == work.tenant_id])
+        uses["the tenant"] = _use(counters, caps.slots, everything, own)
     if work.slots is not None:
         shared.append(("the batch", Caps(slots=work.slots), everything))
-    return Capacity.of(
-        {model.id: _in_force(model.limits, work.counters.get(model.id)) for model in catalog.models},
-        shared=shared,
-        uses={
-            name: _use(counters, own=work.own.get(name, 0), others=work.others.get(name, 0))
-            for name, counters in work.counters.items()
-        },
-        horizon_s=max(0.0, work.left_s),
-    )
+    return Capacity.of(models, shared=shared, uses=uses, horizon_s=max(0.0, work.left_s))
 
 
 def _in_force(limits: Limits, counters: Counters | None) -> Limits:
@@ -293,16 +303,31 @@ def _in_force(limits: Limits, counters: Counters | None) -> Limits:
     return replace(limits, **lower)
 
 
-def _use(counters: Counters, *, own: int, others: int) -> Use:
-    """What others have of a model: of its rates and slots the part that their jobs are of all that are under way.
+def _use(counters: Counters, slots: int | None, models: Sequence[str], work: Work) -> Use:
+    """What others have of what these models share: of its rates and slots the part that their jobs are of all under way there.
 
-    Where nobody else has a job there now, what the last minute used is over.
+    Never more than their fair part: a batch without a job there yet gets its own as soon as it asks for it. Where nobody else has
+    a job there now, what the last minute used is over.
     """
-    part = others / (own + others) if others else 0.0
+    others = [each for each in work.others if each.model_id in models]
+    many = sum(each.jobs for each in others)
+    part = many / (many + sum(work.own.get(model, 0) for model in models)) if many else 0.0
+    most = 1 - _fair_share(others, work)
     used = {rate.name: 1 - rate.left for rate in counters.rates}
+    in_use = part * counters.in_flight
     return Use(
-        share=part * max((share for name, share in used.items() if name not in PER_DAY), default=0.0),
-        slots=round(part * counters.in_flight),
+        share=min(most, part * max((share for name, share in used.items() if name not in PER_DAY), default=0.0)),
+        slots=round(in_use if slots is None else min(in_use, math.floor(most * slots))),
         day_share=max((share for name, share in used.items() if name in PER_DAY), default=0.0),
         opens_in_s=max(counters.paused_s, counters.broken_s),
     )
+
+
+def _fair_share(others: Sequence[Others], work: Work) -> float:
+    """The batch's part of what all want: of tenants by their weights, and within its own as much as each other batch there."""
+    parties: dict[str, int] = {}
+    for each in others:
+        parties[each.tenant_id] = max(each.parties, parties.get(each.tenant_id, 0))
+    beside = parties.pop(work.tenant_id, 0)
+    weight = work.catalog.tenant(work.tenant_id).weight
+    return weight / (weight + sum(work.catalog.tenant(name).weight for name in parties)) / (1 + beside)

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.capacity import room
+from router_service.capacity.scopes import scopes_of
+from router_service.routing.counters import Counters
 from router_service.routing.replay import job_of
 from router_service.store import plans, quotes, sweeps
 from router_service.store.plans import StoredPlan
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from router_service.catalog.models import Catalog
     from router_service.jobs.spec import RoutableJob
-    from router_service.routing.counters import Counters
     from router_service.routing.insight import Insight
     from router_service.store.plans import DueBatch
     from router_service.store.quotes import Question
@@ -96,6 +97,7 @@ class Planner:
         if not jobs:
             return
         counters, begins_after_s = await self._counters(catalog), PLANNING_S if due.plan is None else 0.0
+        shared = await self._shared(catalog, due.tenant_id)
         left_usd = None if due.budget_usd is None else max(0.0, due.budget_usd - progress.committed_usd)
         from workers.assigning import Work, latencies_of  # noqa: PLC0415 (the solver is loaded where a batch is planned)
 
@@ -112,6 +114,7 @@ class Planner:
             slots=due.slots,
             own=progress.under_way,
             others=others,
+            shared=shared,
         )
         before = Plan.from_json(stored[due.plan]["plan"]) if due.plan in stored else None
         found = await asyncio.to_thread(_solved, work, before)
@@ -171,6 +174,16 @@ class Planner:
         live = await self._runtime.limiter.snapshot(catalog.models)
         return {model.id: room.counters_of(model.limits, live[model.id]) for model in catalog.models}
 
+    async def _shared(self, catalog: Catalog, tenant_id: str) -> dict[str, Counters]:
+        """How much of the limits of groups and of the tenant is in use, by scope."""
+        of_models = (scopes_of(model, catalog=catalog, tenant_id=tenant_id) for model in catalog.models)
+        scopes = {scope.name: scope for each in of_models for scope in each[1:]}
+        live = await self._runtime.limiter.snapshot_of(list(scopes.values()))
+        return {
+            name: Counters(in_flight=each.in_flight, wait_s=0.0, paused_s=0.0, room=0, rates=each.rates)
+            for name, each in live.items()
+        }
+
     async def _quote(self, question: Question) -> dict[str, Any]:
         """The answer as it is stored: a quote, or what cannot be kept."""
         catalog, asked = self._runtime.offer.catalog, question.asked
@@ -193,6 +206,7 @@ class Planner:
             budget_usd=asked["budget_usd"],
             slots=asked["max_parallel_requests"],
             others=others,
+            shared=await self._shared(catalog, question.tenant_id),
         )
         found = await asyncio.to_thread(_solved, work, None)
         if isinstance(found, Infeasible):

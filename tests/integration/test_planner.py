@@ -269,3 +269,18 @@ async def test_two_planners_make_one_plan(open_workers: OpenWorkers, steps: Step
     await steps.batch(100, model="auto", tokens_out=8, plan_wait_s=WAIT_S)
     await asyncio.gather(workers.planner.plan_batches(), workers.planner.plan_batches())
     assert await sql.value("SELECT count(*) FROM plans") == 1
+
+
+async def test_what_is_in_use_of_groups_and_of_the_tenant_is_known_to_the_planner(
+    open_workers: OpenWorkers, steps: Steps
+) -> None:
+    grouped = CHEAP | {"model_info": CHEAP["model_info"] | {"router": {"limit_group": "both"}}}
+    limits: dict[str, Any] = POLICY | {"tenants": {TENANT: {"rpm": 1000}}}
+    workers = await open_workers(grouped, DEAR, router=limits)
+    await steps.accept(*(new_job(model="cheap") for _ in range(3)), new_job(model="dear"))
+    await workers.route()
+    await workers.call("cheap")
+    await workers.call("dear")
+    shared = await workers.planner._shared(workers.runtime.offer.catalog, TENANT)
+    used = {name: {rate.name: rate.used for rate in counters.rates} for name, counters in shared.items()}
+    assert used == {"group:both": {"rpm": 3}, f"tenant:{TENANT}": {"rpm": 4}}

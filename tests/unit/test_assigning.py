@@ -16,6 +16,7 @@ from router_service.jobs.spec import JobSpec, RoutableJob
 from router_service.routing.counters import Counters, RateUse, Speed
 from router_service.routing.decision import route
 from router_service.routing.insight import Estimate, Insight
+from router_service.store.plans import Others
 from tests.support.catalogs import catalog_of, entry
 from workers.assigning import Dealt, Work, capacity_of, columns_of, dealt, dealt_instead, goal_of, latencies_of
 
@@ -135,15 +136,65 @@ def test_a_failing_model_is_left_out_and_a_paused_one_opens_later() -> None:
     assert opens["slots of large"] == 0.0
 
 
-def test_what_others_use_is_theirs_and_what_the_batch_uses_is_not_taken_off() -> None:
+def beside(model_id: str, jobs: int, *, tenant_id: str = "other", parties: int = 1) -> Others:
+    return Others(model_id=model_id, tenant_id=tenant_id, parties=parties, jobs=jobs)
+
+
+@pytest.mark.parametrize(("own", "others", "share", "slots"), [(0, 8, 0.5, 5), (8, 0, 0.0, 9), (4, 4, 0.25, 6)])
+def test_what_others_use_is_theirs_and_what_the_batch_uses_is_not_taken_off(
+    own: int, others: int, share: float, slots: int
+) -> None:
     busy = replace(QUIET, in_flight=6, waiting=2, rates=(RateUse(name="rpm", limit=600, used=300),))
-    for own, others, share in ((0, 8, 0.5), (8, 0, 0.0), (4, 4, 0.25)):
-        given = work(counters={"small": busy}, own={"small": own}, others={"small": others})
-        limits = {limit.name: limit for limit in capacity_of(given).limits}
-        assert limits["rpm of small"].rate_per_s == pytest.approx(10 * (1 - share))
-        assert limits["slots of small"].rate_per_s == 9 - round(6 * share * 2)
+    theirs = [beside("small", others)] if others else []
+    given = work(counters={"small": busy}, own={"small": own}, others=theirs)
+    limits = {limit.name: limit for limit in capacity_of(given).limits}
+    assert limits["rpm of small"].rate_per_s == pytest.approx(10 * (1 - share))
+    assert limits["slots of small"].rate_per_s == slots
     over = replace(busy, in_flight=0, waiting=0)  # a batch that has just ended
     assert capacity_of(work(counters={"small": over})).limits[0].rate_per_s == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("others", "fair"),
+    [
+        ([beside("small", 9)], 1 / 2),
+        ([beside("small", 9), beside("small", 3, tenant_id="heavy")], 1 / 5),
+        ([beside("small", 9, tenant_id="t", parties=2), beside("small", 9)], 1 / 6),
+    ],
+)
+def test_a_batch_without_a_job_at_a_model_counts_on_its_fair_share_of_it_however_full_it_is(
+    others: list[Others], fair: float
+) -> None:
+    full = replace(QUIET, in_flight=9, room=0, rates=(RateUse(name="rpm", limit=600, used=600),))
+    weighty = catalog(policies={"default": {"quality_target": 0.9}}, tenants={"heavy": {"weight": 3}})
+    given = work(catalog=weighty, counters={"small": full}, others=others)
+    limits = {limit.name: limit for limit in capacity_of(given).limits}
+    assert limits["rpm of small"].rate_per_s == pytest.approx(10 * fair)
+    assert limits["slots of small"].rate_per_s == math.ceil(9 * fair)
+
+
+def test_what_others_use_of_groups_and_the_tenants_other_work_of_its_own_limits_is_theirs_too() -> None:
+    grouped = catalog_of(
+        entry("a", params={"rpm": 60, "rpd": 1000}, router={"limit_group": "g"}),
+        entry("b", params={"rpm": 60, "rpd": 1000}, router={"limit_group": "g"}),
+        router={
+            "tenants": {"t": {"max_parallel_requests": 8, "rpm": 120}, "other": {"weight": 4}},
+        },
+    )
+    used = (RateUse(name="rpd", limit=1000, used=900), RateUse(name="rpm", limit=60, used=60))
+    shared = {
+        "group:g": replace(QUIET, rates=used),
+        "tenant:t": replace(QUIET, in_flight=4, rates=(RateUse(name="rpm", limit=120, used=30),)),
+    }
+    others = [beside("a", 4), beside("b", 4, tenant_id="t")]
+    limits = {
+        limit.name: limit
+        for limit in capacity_of(work(catalog=grouped, counters={}, shared=shared, others=others)).limits
+    }
+    assert limits["rpm of group g"].rate_per_s == pytest.approx(1 / 5 / 2)
+    assert limits["rpd of group g"].burst == pytest.approx(100)
+    assert limits["rpm of the tenant"].rate_per_s == pytest.approx(2 * 0.75)
+    assert limits["slots of the tenant"].rate_per_s == 4
 
 
 def test_a_limit_that_was_lowered_holds_and_so_do_those_of_group_tenant_and_batch() -> None:
