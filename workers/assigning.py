@@ -89,20 +89,21 @@ class Dealt:
 def dealt(work: Work, before: Plan | None) -> Dealt | Infeasible:
     """A first plan, or one for what is left: `before` itself where it still leads to the goal.
 
-    Jobs that no model may do are left out; all of them: Infeasible.
+    Jobs that no model may do are left out, and those that none does in time, which the note tells; all of them: Infeasible.
     """
     jobs, total = _able(work)
     if not total:
         return Infeasible(broken=("eligible models",), stranded=work.total) if before is None else Dealt(plan=before)
+    work, jobs, total, note = _in_time(work, jobs, total)
     goal, capacity = goal_of(work, jobs, total), capacity_of(work)
     if before is not None:
         scale = total / len(jobs)
         plan = solve_again(before, jobs, capacity=capacity, goal=goal, progress=NOTHING_DONE, scale=scale)
-        return plan if isinstance(plan, Infeasible) else Dealt(plan=plan)
+        return plan if isinstance(plan, Infeasible) else Dealt(plan=plan, note=note)
     found = quote(_spread(jobs, total), capacity=capacity, goal=goal)
     if isinstance(found, Infeasible):
         return found
-    return Dealt(plan=found.plan, quoted=found.as_json() | {"looked_at": len(work.jobs)})
+    return Dealt(plan=found.plan, quoted=found.as_json() | {"looked_at": len(work.jobs)}, note=note)
 
 
 def dealt_instead(work: Work, why: Infeasible, before: Plan | None) -> Dealt | Infeasible:
@@ -126,6 +127,27 @@ def _able(work: Work) -> tuple[Jobs, int]:
     jobs = columns_of(work)
     rows = np.flatnonzero(jobs.eligible.any(axis=1)).astype(np.int64)
     return jobs.take(rows), round(work.total * len(rows) / max(1, len(jobs)))
+
+
+def _in_time(work: Work, jobs: Jobs, total: int) -> tuple[Work, Jobs, int, str | None]:
+    """Without the jobs that every model does too late, unless all are, and without what they cost at the least.
+
+    Also how many the rest stand for, and what is to be said of those.
+    """
+    fastest_s = np.where(jobs.eligible, jobs.latency_s, np.inf).min(axis=1)
+    is_late = fastest_s > max(0.0, work.left_s)
+    if not is_late.any() or is_late.all():
+        return work, jobs, total, None
+    late = round(total * float(is_late.mean()))
+    cheapest_usd = np.where(jobs.eligible, jobs.cost_usd, np.inf).min(axis=1)[is_late]
+    note = (
+        f"{max(1, late)} jobs take longer than the {max(0.0, work.left_s):.4g} s that are left, the longest"
+        f" {float(fastest_s[is_late].max()):.4g} s: they are done too late, and the plan is for the others"
+    )
+    if work.budget_usd is not None:
+        spent_usd = float(cheapest_usd.sum()) * total / len(jobs)
+        work = replace(work, budget_usd=max(0.0, work.budget_usd - spent_usd))
+    return work, jobs.take(np.flatnonzero(~is_late).astype(np.int64)), total - late, note
 
 
 def _spread(jobs: Jobs, total: int) -> Jobs:

@@ -211,7 +211,7 @@ class Planner:
         found = await asyncio.to_thread(_solved, work, None)
         if isinstance(found, Infeasible):
             return {"note": str(found)}
-        return {"quote": (found.quoted or {}) | {"after_s": START_S}}
+        return {"quote": (found.quoted or {}) | {"after_s": START_S}, "note": found.note}
 
 
 def _is_over(why: Infeasible, left_usd: float, *, is_first: bool) -> bool:

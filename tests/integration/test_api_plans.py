@@ -210,3 +210,17 @@ async def test_few_lines_or_a_policy_of_single_jobs_wait_for_no_plan(
         )
         assert refused.status_code == 400
         assert "plan: false" in refused.json()["error"]["message"]
+
+
+async def test_a_line_that_takes_too_long_for_the_time_is_told_beside_the_quote_of_the_others(
+    open_workers: OpenWorkers, settings: Settings, api_key: str
+) -> None:
+    slow = entry("slow", router={"latency_ms_p50": 100_000})
+    workers = await open_workers(*ENTRIES, slow, router=TARGET)
+    async with running(settings) as app, client_of(app, key=api_key) as api:
+        late = line(99)
+        late["body"]["model"] = "slow"
+        file_id = await upload(api, jsonl(*(line(number) for number in range(20)), late))
+        told = (await ask(workers, api, file_id, finish_within_s=60)).json()
+    assert told["status"] == "possible"
+    assert told["note"].startswith("1 jobs take longer than the 58.5 s that are left, the longest 100 s")

@@ -243,6 +243,27 @@ def test_jobs_that_no_model_may_do_are_left_out_and_all_of_them_are_nothing_to_p
     assert isinstance(dealt(work(jobs(5, residency="mars")), None), Infeasible)
 
 
+def test_jobs_that_every_model_does_too_late_are_left_out_with_a_note_and_what_they_cost_is_kept_for_them() -> None:
+    """At 0.02 s a token the long ones take 80 s; the others have a plan, a budget and a pace all the same."""
+    speed = replace(QUIET, speed=Speed(base_s=0.1, token_s=0.02))
+    long = [
+        replace(job, id=UUID(int=900 + n), spec=replace(job.spec, tokens_out=4000)) for n, job in enumerate(jobs(3))
+    ]
+    state = dict.fromkeys(("small", "middle", "large"), speed)
+    given = replace(work([*jobs(60), *long], counters=state, left_s=60.0, budget_usd=0.02), known={})
+    found = dealt(given, None)
+    assert isinstance(found, Dealt), found
+    assert found.note is not None
+    assert found.note.startswith("3 jobs take longer than the 60 s that are left, the longest 80.1 s")
+    assert found.plan.jobs == 60
+    least_usd = sum(1e-7 * (job.spec.tokens_in + 4000) for job in long)
+    assert found.plan.cost_usd <= 0.02 - least_usd
+    again = dealt(given, found.plan)
+    assert isinstance(again, Dealt)
+    assert again.note == found.note
+    assert isinstance(dealt(replace(given, left_s=0.05), None), Infeasible)
+
+
 def test_a_plan_that_still_holds_is_kept() -> None:
     given = work()
     plan = planned(given)
