@@ -13,6 +13,7 @@ from uuid import UUID
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.capacity import room
 from router_service.capacity.scopes import scopes_of
+from router_service.errors import UnavailableError
 from router_service.routing.counters import Counters
 from router_service.routing.replay import job_of
 from router_service.store import plans, quotes, sweeps
@@ -43,6 +44,7 @@ PAGE = 200  # what is reckoned between two looks at the other loops
 DAY_S = 86_400.0
 TRIED_S = 900.0
 PLANNING_S = 1.0  # from when a batch is taken to be planned for the first time to its first call
+WENT_WRONG = "planning failed ({}): this is our mistake, see the janitor's log"  # no message: it may quote a request
 START_S = 1.5  # from its creation; a quote counts it in
 
 
@@ -59,11 +61,23 @@ class Planner:
         if self._planned_under != self._runtime.offer.version:
             await self._make_due(self._runtime.offer.version)
         while (due := await self._claim()) is not None:
-            await self._plan(due)
+            try:
+                await self._plan(due)
+            except UnavailableError:
+                raise
+            except Exception as error:
+                log.exception("a batch could not be planned", batch=str(due.id))
+                await self._failed(due, error)
 
     async def answer_quotes(self) -> None:
         while (question := await self._take_question()) is not None:
-            told = await self._quote(question)
+            try:
+                told = await self._quote(question)
+            except UnavailableError:
+                raise  # to be taken again
+            except Exception as error:
+                log.exception("a quote failed", quote=str(question.id))
+                told = {"failed": WENT_WRONG.format(type(error).__name__)}
             async with self._runtime.database.transaction() as session:
                 await quotes.answer(session, question.id, told)
             log.info("quote answered", quote=str(question.id), jobs=question.asked["jobs"])
@@ -127,6 +141,11 @@ class Planner:
         is_near = due.budget_usd is not None and progress.committed_usd > NEAR * due.budget_usd
         again_s = LEAST_AGAIN_S if is_near else AGAIN_S if isinstance(found, Infeasible) else _again_s(found.plan)
         await self._store(due, found, latencies_of(catalog, counters), begins_after_s=begins_after_s, again_s=again_s)
+
+    async def _failed(self, due: DueBatch, error: Exception) -> None:
+        """Say so, and try again later: what stands in its way may be a model's state of the moment."""
+        async with self._runtime.database.transaction() as session:
+            await plans.keep(session, due.id, note=WENT_WRONG.format(type(error).__name__), again_s=AGAIN_S)
 
     async def _store(
         self,
