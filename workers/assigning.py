@@ -24,9 +24,9 @@ from router_service.capacity.scopes import PER_DAY
 from router_service.catalog.models import Caps
 from router_service.catalog.policies import Strategy
 from router_service.routing.calibration import DEFAULT_TARGET
-from router_service.routing.constraints import rejection
-from router_service.routing.decision import prospect
+from router_service.routing.decision import lasting_rejection, prospect
 from router_service.routing.insight import NOTHING
+from router_service.routing.methods import BUILT_IN
 from router_service.routing.prices import key_of
 from router_service.routing.question import Question
 from router_service.routing.ranks import ranks_of
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.counters import Counters
     from router_service.routing.insight import Insight
+    from router_service.routing.methods import Methods
     from router_service.routing.question import Prospect
     from router_service.store.plans import Others
 
@@ -75,6 +76,7 @@ class Work:
     own: Mapping[str, int] = field(default_factory=dict)
     others: Sequence[Others] = ()
     shared: Mapping[str, Counters] = field(default_factory=dict)
+    methods: Methods = BUILT_IN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +167,7 @@ def columns_of(work: Work) -> Jobs:
     place = {model: at for at, model in enumerate(models)}
     columns = np.zeros((4, len(work.jobs), len(models)))
     eligible, priced = np.zeros((2, len(work.jobs), len(models)), dtype=np.bool_)
-    fitting, latencies = _Fitting(work.catalog), latencies_of(work.catalog, work.counters)
+    fitting, latencies = _Fitting(work.catalog, work.methods), latencies_of(work.catalog, work.counters)
     for row, job in enumerate(work.jobs):
         policy = work.catalog.policy_of(job)
         asked = Question.of(job, policy=policy, insight=work.known.get(job.id, NOTHING))
@@ -213,13 +215,15 @@ def _first(asked: Question, models: Sequence[tuple[Model, int]], work: Work) -> 
 class _Fitting:
     """The models that may do a job, of the first rank that has any; worked out once for each kind of job."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog, methods: Methods) -> None:
+        self._catalog, self._methods = catalog, methods
         self._windows = sorted({each.max_input_tokens for each in catalog.models if each.max_input_tokens is not None})
         self._known: dict[Hashable, list[tuple[Model, int]]] = {}
 
     def of(self, asked: Question) -> list[tuple[Model, int]]:
-        if asked.spec.preferences.max_cost_usd is not None:  # depends on the very sizes
+        if (
+            asked.spec.preferences.max_cost_usd is not None or asked.policy.constraints
+        ):  # depend on sizes, or on anything
             return self._find(asked)
         kind = self._kind(asked)
         if kind not in self._known:
@@ -228,7 +232,7 @@ class _Fitting:
 
     def _find(self, asked: Question) -> list[tuple[Model, int]]:
         for rank, models in enumerate(ranks_of(asked, self._catalog)):
-            if found := [(model, rank) for model in models if rejection(asked, model) is None]:
+            if found := [(model, rank) for model in models if lasting_rejection(asked, model, self._methods) is None]:
                 return found
         return []
 

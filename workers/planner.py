@@ -15,6 +15,7 @@ from router_service.capacity import room
 from router_service.capacity.scopes import scopes_of
 from router_service.errors import UnavailableError
 from router_service.routing.counters import Counters
+from router_service.routing.methods import BUILT_IN
 from router_service.routing.replay import job_of
 from router_service.store import plans, quotes, sweeps
 from router_service.store.plans import StoredPlan
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from router_service.catalog.models import Catalog
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.insight import Insight
+    from router_service.routing.methods import Methods
     from router_service.store.plans import DueBatch
     from router_service.store.quotes import Question
     from workers.assigning import Dealt, Work
@@ -51,9 +53,10 @@ START_S = 1.5  # from its creation; a quote counts it in
 class Planner:
     """Each step is one of the janitor's loops. Reading, reckoning and solving are done in threads."""
 
-    def __init__(self, runtime: Runtime, insights: Insights) -> None:
+    def __init__(self, runtime: Runtime, insights: Insights, *, methods: Methods = BUILT_IN) -> None:
         self._runtime = runtime
         self._insights = insights
+        self._methods = methods
         self._planned_under = 0
 
     async def plan_batches(self) -> None:
@@ -129,6 +132,7 @@ class Planner:
             own=progress.under_way,
             others=others,
             shared=shared,
+            methods=self._methods,
         )
         before = Plan.from_json(stored[due.plan]["plan"]) if due.plan in stored else None
         found = await asyncio.to_thread(_solved, work, before)
@@ -226,6 +230,7 @@ class Planner:
             slots=asked["max_parallel_requests"],
             others=others,
             shared=await self._shared(catalog, question.tenant_id),
+            methods=self._methods,
         )
         found = await asyncio.to_thread(_solved, work, None)
         if isinstance(found, Infeasible):

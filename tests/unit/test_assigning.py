@@ -13,15 +13,18 @@ from router_service.assignment.choice import choices
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.jobs.preferences import Preferences
 from router_service.jobs.spec import JobSpec, RoutableJob
+from router_service.routing.constraints import Rejection
 from router_service.routing.counters import Counters, RateUse, Speed
 from router_service.routing.decision import route
 from router_service.routing.insight import Estimate, Insight
+from router_service.routing.methods import Methods
 from router_service.store.plans import Others
 from tests.support.catalogs import catalog_of, entry
 from workers.assigning import Dealt, Work, capacity_of, columns_of, dealt, dealt_instead, goal_of, latencies_of
 
 if TYPE_CHECKING:
-    from router_service.catalog.models import Catalog
+    from router_service.catalog.models import Catalog, Model
+    from router_service.routing.question import Question
 
 EU = {"data_residency": {"inference": "eu", "storage": "eu"}}
 QUIET = Counters(in_flight=0, wait_s=0.0, paused_s=0.0, room=10)
@@ -109,6 +112,20 @@ def test_a_model_that_may_not_do_a_job_is_no_column_of_it() -> None:
     middle = columns.models.index("middle")
     for row, job in enumerate(jobs()):
         assert columns.eligible[row, middle] == (job.spec.residency is None and job.spec.tokens_in <= 500)
+
+
+def test_what_a_policy_names_beyond_what_is_built_in_is_asked_as_the_router_asks_it() -> None:
+    """A constraint by the very size, and one that is not installed: the latter lets no model through."""
+    strict = catalog(policies={"default": {"constraints": ["acme:small-talk"]}})
+
+    def small_talk(asked: Question, model: Model) -> Rejection | None:
+        return Rejection(reason="too long") if model.id == "small" and asked.spec.tokens_in > 100 else None
+
+    given = work(catalog=strict, methods=Methods(constraints={"acme:small-talk": small_talk}))
+    columns = columns_of(given)
+    small = columns.models.index("small")
+    assert [bool(each) for each in columns.eligible[:, small]] == [job.spec.tokens_in <= 100 for job in given.jobs]
+    assert isinstance(dealt(work(catalog=strict), None), Infeasible)
 
 
 def test_wishes_that_depend_on_the_very_size_are_looked_at_job_by_job() -> None:
