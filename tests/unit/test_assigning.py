@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from router_service.assignment.choice import choices
+from router_service.assignment.choice import choices, choose
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.jobs.preferences import Preferences
 from router_service.jobs.spec import JobSpec, RoutableJob
@@ -20,6 +22,7 @@ from router_service.routing.insight import Estimate, Insight
 from router_service.routing.methods import Methods
 from router_service.store.plans import Others
 from tests.support.catalogs import catalog_of, entry
+from tests.support.counters import counters_of
 from workers.assigning import Dealt, Work, capacity_of, columns_of, dealt, dealt_instead, goal_of, latencies_of
 
 if TYPE_CHECKING:
@@ -105,6 +108,34 @@ def test_the_router_chooses_for_each_job_what_the_plan_counts_on(changes: dict[s
     ]
     assert chosen == expected
     assert len(set(chosen)) > 1
+
+
+@given(live=counters_of(("small", "middle", "large")), target=st.sampled_from([0.7, 0.9, 0.99]))
+@settings(max_examples=40, deadline=None)
+def test_whatever_the_models_are_doing_each_job_goes_where_the_plan_counts_on_it_unless_that_is_broken(
+    live: dict[str, Counters], target: float
+) -> None:
+    whole = work(catalog=catalog(policies={"default": {"quality_target": target}}), counters=live, left_s=3600.0)
+    found = dealt(whole, None)
+    if isinstance(found, Infeasible):
+        found = dealt_instead(whole, found, None)
+    assert isinstance(found, Dealt), found
+    prices = replace(found.plan.prices, latencies=latencies_of(whole.catalog, live))
+    columns = columns_of(whole)
+    for row, job in enumerate(whole.jobs):
+        decision = route(
+            job,
+            catalog=whole.catalog,
+            counters=live,
+            policy=whole.catalog.policy_of(job),
+            insight=replace(whole.known[job.id], prices=prices),
+        )
+        wanted = choose(found.plan, columns.job(row))
+        open_now = [name for name in wanted if name not in live or not live[name].broken_s]
+        if open_now:
+            assert decision.model_id == open_now[0]
+        else:
+            assert decision.model_id is None or decision.model_id not in wanted
 
 
 def test_a_model_that_may_not_do_a_job_is_no_column_of_it() -> None:
