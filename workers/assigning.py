@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_service.assignment.capacity import Capacity, Use
+from router_service.assignment.capacity import DAY_S, Capacity, Use
 from router_service.assignment.goal import Goal, Progress
 from router_service.assignment.jobs import Jobs
 from router_service.assignment.plan import Infeasible
@@ -109,7 +109,10 @@ def dealt(work: Work, before: Plan | None) -> Dealt | Infeasible:
 
 
 def dealt_instead(work: Work, why: Infeasible, before: Plan | None) -> Dealt | Infeasible:
-    """What comes nearest to a goal that cannot be kept: done as soon as can be, or if that is no help for the least cost."""
+    """What comes nearest to a goal that cannot be kept: done as soon as can be, or if that is no help for the least cost.
+
+    Where there are more jobs than limits per day let through, as many as they let through each day.
+    """
     found: Dealt | Infeasible = why
     for _time in range(MOST_TIMES):
         if not isinstance(found, Infeasible):
@@ -118,6 +121,8 @@ def dealt_instead(work: Work, why: Infeasible, before: Plan | None) -> Dealt | I
             work = replace(work, left_s=found.least_finish_s * SLACK)
         elif found.least_cost_usd is not None:
             work = replace(work, budget_usd=found.least_cost_usd * SLACK)
+        elif found.limits and work.left_s <= DAY_S:
+            work = replace(work, left_s=2 * DAY_S)
         else:
             break
         found = dealt(work, before)

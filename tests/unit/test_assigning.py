@@ -350,6 +350,22 @@ def test_a_budget_that_is_too_small_is_exceeded_by_as_little_as_can_be() -> None
     assert found.plan.cost_usd <= why.least_cost_usd * 1.02
 
 
+@pytest.mark.parametrize("used", [0, 20])
+def test_more_jobs_than_a_limit_per_day_lets_through_are_planned_over_days(used: int) -> None:
+    """Nothing that could be asked for in its place helps within the window; a budget is kept all the same."""
+    scarce = catalog_of(entry("only", params={"rpd": 20}), router={"policies": {"default": {"plan": True}}})
+    state = replace(QUIET, rates=(RateUse(name="rpd", limit=20, used=used),))
+    given = work(jobs(residency=None), catalog=scarce, counters={"only": state}, known={}, budget_usd=1.0)
+    why = dealt(given, None)
+    assert isinstance(why, Infeasible)
+    assert (why.least_finish_s, why.least_cost_usd) == (None, None)
+    found = dealt_instead(given, why, None)
+    assert isinstance(found, Dealt), found
+    assert found.plan.jobs == 60
+    assert found.note == str(why)
+    assert "rpd of only" in found.note
+
+
 def test_where_no_time_and_no_money_would_help_nothing_is_planned() -> None:
     why = Infeasible(broken=("the jobs' number",))
     assert dealt_instead(work(), why, None) is why
