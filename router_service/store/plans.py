@@ -68,6 +68,16 @@ class Progress:
         return self.cost_usd + self.under_way_usd
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """What one tenant has under way at a model beside a batch: `jobs` of `parties`, which are its batches and its single jobs."""
+
+    model_id: str
+    tenant_id: str
+    parties: int
+    jobs: int
+
+
 async def claim(session: Session, *, again_s: float) -> DueBatch | None:
     """One batch that is due, put off for so long, so that nobody else takes it and it comes again by itself."""
     row = await session.row("plan_claim", again_s=again_s)
@@ -91,9 +101,12 @@ async def progress(session: Session, batch_id: UUID) -> Progress:
     return Progress(left=row.left, under_way=row.under_way, under_way_usd=row.under_way_usd, cost_usd=row.cost_usd)
 
 
-async def others(session: Session, batch_id: UUID | None = None) -> dict[str, int]:
-    """How many jobs are under way by model, but for those of a batch."""
-    return {row.model_id: row.jobs for row in await session.rows("plan_others", id=batch_id)}
+async def others(session: Session, batch_id: UUID | None = None) -> list[Others]:
+    """Who has jobs under way, and where, but for those of a batch."""
+    return [
+        Others(model_id=row.model_id, tenant_id=row.tenant_id, parties=row.parties, jobs=row.jobs)
+        for row in await session.rows("plan_others", id=batch_id)
+    ]
 
 
 async def left(session: Session, batch_id: UUID, *, every: int) -> list[RoutableJob]:
@@ -136,7 +149,10 @@ async def stop(session: Session, batch_id: UUID, *, message: str) -> bool:
 
 
 async def keep(session: Session, batch_id: UUID, *, note: str | None, again_s: float) -> None:
-    """No new plan: the jobs go on by the one they have, or without. `note`: why nothing meets the goal, None where it is met."""
+    """No new plan: the jobs go on by the one they have, or, where they have no budget to keep, without.
+
+    `note`: why nothing meets the goal, None where it is met.
+    """
     await session.rows("plan_keep", id=batch_id, note=note, again_s=again_s)
 
 

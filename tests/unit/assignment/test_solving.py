@@ -220,3 +220,14 @@ class TestInfeasible:
         assert isinstance(found, Infeasible)
         assert found.stranded == int((~alone.eligible.any(axis=1)).sum()) > 0
         assert "have no model" in str(found)
+
+
+@given(count=st.integers(3, 60), share=st.floats(0.05, 0.95))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_few_alike_jobs_cost_no_more_than_the_budget(count: int, share: float) -> None:
+    jobs = equal_jobs(count)
+    cheapest, dearest = float(jobs.cost_usd[:, 0].sum()), float(jobs.cost_usd[:, -1].sum())
+    budget_usd = cheapest + share * (dearest - cheapest)
+    plan = planned(jobs, Capacity(limits=()), Goal(budget_usd=budget_usd))
+    assert plan.cost_usd <= budget_usd * (1 + 1e-9)
+    assert plan.cost_usd >= budget_usd - 8 * dearest / count, "what is left buys a few steps at the most"
