@@ -17,7 +17,7 @@ from router_service.assignment.jobs import sample_of
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.assignment.planning import FREE_USD, Frame, plan_of
 from router_service.assignment.program import Aim, Asked, members
-from router_service.assignment.search import Search
+from router_service.assignment.search import LIMIT_S, Search
 
 if TYPE_CHECKING:
     from router_service.assignment.capacity import Capacity, Limit
@@ -35,11 +35,13 @@ STEP = 0.25  # of a job's probability of a right answer: the least of those step
 STUCK = 0.2  # of a delay: what less than this is gained from, a late call keeps up and not the limits
 
 
-def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> Plan | Infeasible:
+def solve(
+    jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0, limit_s: float = LIMIT_S
+) -> Plan | Infeasible:
     """The cheapest way to meet the goal. Each job stands for `scale` of them where `jobs` is a sample.
 
-    A plan may end a little after the deadline (`finish_s`) where single long calls, and no limit, take it there.
-    Raises ValueError for no jobs at all.
+    A plan may end a little after the deadline (`finish_s`) where single long calls, and no limit, take it there. Where the
+    solver takes more than `limit_s` for a step, there is no plan: the Infeasible says so. Raises ValueError for no jobs at all.
     """
     if len(jobs) == 0:
         raise ValueError("there are no jobs to assign; a plan needs one at least")
@@ -51,7 +53,14 @@ def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> 
         least_s = float(fastest_s.max())
         return Infeasible(broken=("deadline",), stranded=round(stranded * scale), least_finish_s=least_s)
     few = sample_of(jobs)
-    search = Search(jobs=few, limits=capacity.limits, scale=scale * len(jobs) / len(few))
+    search = Search(jobs=few, limits=capacity.limits, scale=scale * len(jobs) / len(few), limit_s=limit_s)
+    try:
+        return _solved(jobs, search, capacity=capacity, goal=goal, scale=scale)
+    except TimeoutError as error:
+        return Infeasible(broken=(f"the solver's time ({error})",))
+
+
+def _solved(jobs: Jobs, search: Search, *, capacity: Capacity, goal: Goal, scale: float) -> Plan | Infeasible:
     asked = Asked(quality=goal.quality, budget_usd=goal.budget_usd, deadline_s=goal.deadline_s)
     for tried in _with_reserve(asked, _tail_s(jobs)):
         best = search.best(Aim.QUALITY, replace(tried, quality=None))
