@@ -101,14 +101,9 @@ def dealt(work: Work, before: Plan | None) -> Dealt | Infeasible:
     if before is not None:
         scale = total / len(jobs)
         plan = solve_again(before, jobs, capacity=capacity, goal=goal, progress=NOTHING_DONE, scale=scale)
-<<<<<<< HEAD
         return plan if isinstance(plan, Infeasible) else Dealt(plan=plan, note=note)
-    found = quote(_spread(jobs, total), capacity=capacity, goal=goal)
-=======
-        return plan if isinstance(plan, Infeasible) else Dealt(plan=plan)
     seen = _spread(jobs, min(total, max(len(jobs), enough(len(jobs.models)))))
     found = quote(seen, capacity=capacity, goal=goal, total=total)
->>>>>>> e02cc5d (A limit is priced over its own models' columns; the solver has a time)
     if isinstance(found, Infeasible):
         return found
     return Dealt(plan=found.plan, quoted=found.as_json() | {"looked_at": len(work.jobs)}, note=note)

@@ -57,12 +57,12 @@ class Planner:
         self._runtime = runtime
         self._insights = insights
         self._methods = methods
-        self._planned_under = 0
+        self._planned_under = ""
 
     async def plan_batches(self) -> None:
         """Every batch that is due."""
-        if self._planned_under != self._runtime.offer.version:
-            await self._make_due(self._runtime.offer.version)
+        if self._planned_under != self._runtime.offer.catalog.hash:
+            await self._make_due(self._runtime.offer.catalog.hash)
         while (due := await self._claim()) is not None:
             try:
                 await self._plan(due)
@@ -89,15 +89,15 @@ class Planner:
         async with self._runtime.database.transaction() as session:
             await quotes.forget(session, kept_s=DAY_S, tried_s=TRIED_S)
 
-    async def _make_due(self, version: int) -> None:
-        """Other models, other plans."""
+    async def _make_due(self, catalog: str) -> None:
+        """Other models, other plans; a janitor that starts, or another one's, keeps what was planned under this one."""
         async with self._runtime.database.transaction() as session:
-            await plans.make_due(session)
-        self._planned_under = version
+            await plans.make_due(session, catalog=catalog)
+        self._planned_under = catalog
 
     async def _claim(self) -> DueBatch | None:
         async with self._runtime.database.transaction() as session:
-            return await plans.claim(session, again_s=AGAIN_S)
+            return await plans.claim(session, catalog=self._runtime.offer.catalog.hash, again_s=AGAIN_S)
 
     async def _take_question(self) -> Question | None:
         async with self._runtime.database.transaction() as session:
@@ -149,7 +149,7 @@ class Planner:
     async def _failed(self, due: DueBatch, error: Exception) -> None:
         """Say so, and try again later: what stands in its way may be a model's state of the moment."""
         async with self._runtime.database.transaction() as session:
-            await plans.keep(session, due.id, note=WENT_WRONG.format(type(error).__name__), again_s=AGAIN_S)
+            await plans.keep(session, due, note=WENT_WRONG.format(type(error).__name__), again_s=AGAIN_S)
 
     async def _store(
         self,
@@ -163,7 +163,7 @@ class Planner:
         async with self._runtime.database.transaction() as session:
             if isinstance(found, Infeasible) or found.plan.hash == due.plan:
                 note = str(found) if isinstance(found, Infeasible) else found.note
-                await plans.keep(session, due.id, note=note, again_s=again_s)
+                await plans.keep(session, due, note=note, again_s=again_s)
             else:
                 stored = StoredPlan(
                     hash=found.plan.hash,

@@ -78,9 +78,12 @@ class Others:
     jobs: int
 
 
-async def claim(session: Session, *, again_s: float) -> DueBatch | None:
-    """One batch that is due, put off for so long, so that nobody else takes it and it comes again by itself."""
-    row = await session.row("plan_claim", again_s=again_s)
+async def claim(session: Session, *, catalog: str, again_s: float) -> DueBatch | None:
+    """One batch that is due, put off for so long, so that nobody else takes it and it comes again by itself.
+
+    `catalog`: the hash of that under which it will be planned.
+    """
+    row = await session.row("plan_claim", catalog=catalog, again_s=again_s)
     if row is None:
         return None
     return DueBatch(
@@ -148,17 +151,17 @@ async def stop(session: Session, batch_id: UUID, *, message: str) -> bool:
     return bool(await session.rows("plan_stop", id=batch_id, note=message, errors=json.dumps([error])))
 
 
-async def keep(session: Session, batch_id: UUID, *, note: str | None, again_s: float) -> None:
+async def keep(session: Session, due: DueBatch, *, note: str | None, again_s: float) -> bool:
     """No new plan: the jobs go on by the one they have, or, where they have no budget to keep, without.
 
-    `note`: why nothing meets the goal, None where it is met.
+    `note`: why nothing meets the goal, None where it is met. False where another plan was made meanwhile, or the batch has ended.
     """
-    await session.rows("plan_keep", id=batch_id, note=note, again_s=again_s)
+    return bool(await session.rows("plan_keep", id=due.id, before=due.plan, note=note, again_s=again_s))
 
 
-async def make_due(session: Session) -> int:
-    """Have every planned batch planned again, since the catalog has changed. How many."""
-    return len(await session.rows("plan_due"))
+async def make_due(session: Session, *, catalog: str) -> int:
+    """Have every batch planned again that was planned under another catalog than this one (a hash). How many."""
+    return len(await session.rows("plan_due", catalog=catalog))
 
 
 async def get(session: Session, batch_id: UUID, *, tenant_id: str) -> Row[Any] | None:

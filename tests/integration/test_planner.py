@@ -16,6 +16,7 @@ from router_service.store.decisions import Selection
 from tests.conftest import publish
 from tests.support.catalogs import document, entry
 from tests.support.steps import TENANT, new_job
+from workers.planner import Planner
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -131,6 +132,36 @@ async def test_a_new_batch_is_planned_before_others_are_planned_again(
     order = [due.id for _time in range(3) if (due := await workers.planner._claim())]
     assert order[0] == new
     assert set(order) == {new, planned, lost}
+
+
+async def test_the_note_of_a_slower_planner_does_not_land_on_a_newer_plan(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(10, model="auto", plan_wait_s=WAIT_S)
+    slow = await workers.planner._claim()
+    assert slow is not None
+    await sql.rows("UPDATE batches SET plan_due_at = now()")
+    await workers.planner.plan_batches()
+    newer = await batch_row(sql, batch_id)
+    assert newer["plan"] is not None
+    await workers.planner._failed(slow, ValueError())
+    assert await batch_row(sql, batch_id) == newer
+
+
+async def test_batches_are_due_for_another_catalog_and_not_for_another_janitor_or_the_same_catalog_once_more(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(10, model="auto", plan_wait_s=WAIT_S)
+    await workers.planner.plan_batches()
+    planned = (await batch_row(sql, batch_id))["plan_due_at"]
+    for offered, is_due in ((document(CHEAP, DEAR, router=POLICY), False), (document(DEAR, router=POLICY), True)):
+        await publish(database, offered)
+        await workers.runtime._follow_catalog()
+        other = Planner(workers.runtime, workers.planner._insights)
+        await other.plan_batches()
+        assert ((await batch_row(sql, batch_id))["plan_due_at"] != planned) is is_due
 
 
 async def test_lines_that_name_their_model_do_not_wait(open_workers: OpenWorkers, steps: Steps, sql: Sql) -> None:

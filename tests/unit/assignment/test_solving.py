@@ -226,7 +226,6 @@ class TestInfeasible:
         assert "have no model" in str(found)
 
 
-<<<<<<< HEAD
 @given(count=st.integers(3, 60), share=st.floats(0.05, 0.95))
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_few_alike_jobs_cost_no_more_than_the_budget(count: int, share: float) -> None:
@@ -236,7 +235,8 @@ def test_few_alike_jobs_cost_no_more_than_the_budget(count: int, share: float) -
     plan = planned(jobs, Capacity(limits=()), Goal(budget_usd=budget_usd))
     assert plan.cost_usd <= budget_usd * (1 + 1e-9)
     assert plan.cost_usd >= budget_usd - 8 * dearest / count, "what is left buys a few steps at the most"
-=======
+
+
 def test_a_limit_of_one_model_takes_no_room_for_the_others() -> None:
     jobs = batch(2000, models=40)
     limits = {model: Limits(rpm=100, tpm=100_000, itpm=80_000, otpm=40_000, slots=5) for model in jobs.models}
@@ -264,4 +264,3 @@ def test_the_more_models_the_fewer_jobs_and_classes_are_looked_at() -> None:
     assert [enough(models) for models in (1, 20, 100, 500, 10**6)] == [20_000, 20_000, 20_000, 4000, 1000]
     jobs = batch(3000, models=250)
     assert len(works_of(jobs, choice=np.full(len(jobs), 249)).count) == 120
->>>>>>> e02cc5d (A limit is priced over its own models' columns; the solver has a time)
