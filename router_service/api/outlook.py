@@ -36,7 +36,8 @@ async def decide(here: State, rows: Sequence[Any]) -> list[Decision]:
         job = RoutableJob(id=row.id, epoch=row.epoch, spec=spec, tenant_id=row.tenant_id)
         policy, signals = catalog.policy_of(job), read.get(row.id)
         worth = known.worth_of(job, policy, signals)
-        insight = replace(known.insight(job, signals, catalog), worth=worth, is_read=signals is not None)
+        told = known.insight(job, signals, catalog, policy=policy)
+        insight = replace(told, worth=worth, is_read=signals is not None)
         return route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
 
     return await asyncio.to_thread(lambda: [decided(row) for row in rows])
