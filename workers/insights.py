@@ -110,6 +110,11 @@ class Insights:
                 known[job.id] = replace(insight, worth=self._knowledge.worth_of(job, policy, said))
         return known
 
+    async def look_again(self, session: Session, job_ids: Sequence[UUID]) -> None:
+        """Have jobs that no model may do read anew where other extractors have read them: a new one may know what was missing."""
+        versions = {each.name: each.version for each in self._extractors}
+        await decisions.forget_signals(session, job_ids, versions=versions)
+
     async def read(
         self, session: Session, jobs: Sequence[RoutableJob], bodies: Sequence[str], *, catalog: Catalog
     ) -> dict[UUID, Insight]:

@@ -201,6 +201,7 @@ class Router:
             await dispatch.expire(session, late)
         if homeless:
             await dispatch.hold(session, homeless, hold_s=HOMELESS_HOLD_S)
+            await self._insights.look_again(session, [job_id for job_id in homeless if job_id in now.known])
         if apart:
             await dispatch.move_lanes(session, apart)
         return blocked

@@ -362,3 +362,32 @@ async def test_what_if_tells_on_how_many_requests_nobody_looked_at_the_words(
     looking = policy(PolicySection.model_validate(GERMAN_AT_HOME), name="tried")
     assert what_if(told, looking).as_json()["blind"] == 5
     assert what_if(told, RoutingPolicy(strategy="fastest")).as_json()["blind"] == 0
+
+
+class Lawyer:
+    """An extractor that is installed later, and knows what a request is about."""
+
+    name, version = "lawyer", "1"
+
+    def extract(self, requests: Sequence[Request], /) -> Sequence[Mapping[str, JSON]]:
+        return [{"domain": "law"} for _request in requests]
+
+
+async def test_a_job_that_is_held_is_read_again_by_an_extractor_that_came_later(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    async def look() -> str | None:
+        await sql.rows("UPDATE jobs SET held_until = NULL")
+        await workers.route()
+        return await sql.state(job.id)
+
+    workers = await open_workers(entry("lawyer", router={"domains": ["law"]}))
+    (job,) = await steps.accept(new_job(model="auto", body=body(GERMAN)))
+    assert await look() == "queued"
+    before = await sql.value("SELECT read_at FROM job_signals")
+    assert await look() == "queued"
+    assert await sql.value("SELECT read_at FROM job_signals") == before  # by the same ones once is enough
+    workers.router = Router(workers.runtime, Insights((*DEFAULT, Lawyer())))
+    assert await look() == "queued"
+    assert await look() == "routed"
+    assert await sql.value("SELECT signals ->> 'domain' FROM job_signals") == "law"
