@@ -13,16 +13,18 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from router_service.api import admission
 from router_service.api.lists import TextFilter, page
-from router_service.api.outlook import decide
+from router_service.api.outlook import look
 from router_service.api.preferences import RouterWishes, read_wishes, spec_of
 from router_service.api.state import Caller, Here, State, make_id
+from router_service.catalog.models import Catalog
 from router_service.chat.request import read_chat
 from router_service.errors import ConflictError, InvalidRequestError, NotFoundError
 from router_service.failpoints import failpoint
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
 from router_service.jobs.states import JobState
-from router_service.store import decisions, jobs
+from router_service.routing.history import gaps_of
+from router_service.store import catalogs, decisions, jobs
 from router_service.store.jobs import NewJob
 
 routes = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -162,20 +164,31 @@ async def explain(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
         if row is None:
             raise not_found(job_id)
         why = await jobs.explain(session, identity)
+        known = await catalogs.of_hashes(session, {each["catalog"] for each in why.decisions})
     return {
         "id": job_id,
         "status": row.state,
-        "decisions": why.decisions,
+        "decisions": [each | {"known": _known(each, known.get(each["catalog"]))} for each in why.decisions],
         "attempts": why.attempts,
         "dead_letters": why.dead_letters,
         "outlook": await _outlook(here, row) if row.state == JobState.QUEUED else None,
     }
 
 
+def _known(decision: dict[str, Any], catalog: Catalog | None) -> dict[str, Any] | None:
+    gaps = gaps_of(decision, catalog)
+    return None if gaps is None else gaps.as_json()
+
+
 async def _outlook(here: State, row: Any) -> dict[str, Any]:
-    (decision,) = await decide(here, [row])
+    ((decision, gaps),) = await look(here, [row])
     changes = {"changes": [change.as_json() for change in decision.changes]} if decision.changes else {}
-    return {"model": decision.model_id, "reason": decision.reason} | decisions.evidence(decision) | changes
+    return (
+        {"model": decision.model_id, "reason": decision.reason}
+        | decisions.evidence(decision)
+        | changes
+        | {"known": gaps.as_json()}
+    )
 
 
 def show(row: Any) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from router_service.capacity.connection import unavailable
 from router_service.errors import UnavailableError
 from router_service.jobs.spec import RoutableJob
 from router_service.routing.decision import Outlook, route
+from router_service.routing.gaps import Gaps
+from router_service.routing.question import Question
 from router_service.store import decisions, dispatch, learned
 
 if TYPE_CHECKING:
@@ -26,19 +28,25 @@ MOVING = "to_be_routed"  # what held it has gone; the router will see at its nex
 
 async def decide(here: State, rows: Sequence[Any]) -> list[Decision]:
     """A decision for each queued job's row, from what was read of it before. Without waits while Redis is not available."""
+    return [decision for decision, _gaps in await look(here, rows)]
+
+
+async def look(here: State, rows: Sequence[Any]) -> list[tuple[Decision, Gaps]]:
+    """The same, each with what is not known of the job."""
     catalog, counters = here.offered(), await _counters(here)
     async with here.database.transaction() as session:
         read, _unread = await decisions.load_signals(session, [row.id for row in rows])
         known = await learned.knowledge(session, catalog, before={})
 
-    def decided(row: Any) -> Decision:
+    def decided(row: Any) -> tuple[Decision, Gaps]:
         spec = dispatch.spec_of(row, excluded=row.excluded)
         job = RoutableJob(id=row.id, epoch=row.epoch, spec=spec, tenant_id=row.tenant_id)
         policy, signals = catalog.policy_of(job), read.get(row.id)
         worth = known.worth_of(job, policy, signals)
         told = known.insight(job, signals, catalog, policy=policy)
         insight = replace(told, worth=worth, is_read=signals is not None)
-        return route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
+        decision = route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
+        return decision, Gaps.of(Question.of(job, policy=policy, insight=insight))
 
     return await asyncio.to_thread(lambda: [decided(row) for row in rows])
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from router_service.cli import output
 from router_service.cli.client import Json
 from router_service.cli.session import JsonFlag, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIGNALS = ("language", "task", "domain", "difficulty", "tokens_out", "flags", "modalities")
 
@@ -37,7 +40,7 @@ def explain(
 
 def _print_decision(decision: Json) -> None:
     _print_candidates(decision, head=f"Decision {decision['epoch']}, {stamp(decision['decided_at'])}")
-    for line in (_seen_in(decision.get("inputs") or {}), _margin(decision)):
+    for line in (_seen_in(decision.get("inputs") or {}), *known_lines(decision.get("known")), _margin(decision)):
         if line:
             output.tell(line)
 
@@ -49,6 +52,21 @@ def _seen_in(inputs: Json) -> str | None:
     said |= {name: signals[name] for name in SIGNALS if signals.get(name)} | (inputs.get("preferences") or {})
     words = [f"{name} {_plain(value)}" for name, value in said.items()]
     return output.safe_line(f"seen: {', '.join(words)}") if words else None
+
+
+def known_lines(
+    known: Json | None, *, unread: str = "nothing in force asks for what the request says"
+) -> Iterator[str]:
+    """What was not known of the job, and what became of the rules of its policy that may have been for it."""
+    if known is None:
+        return
+    if not known["is_read"]:
+        yield f"not read: {unread}"
+    elif known["unknown"]:
+        yield f"not known: {', '.join(known['unknown'])}"
+    for rule in known["rules"]:
+        fate = "applied" if rule["applied"] else f"not applied: {' and '.join(rule['unknown'])} unknown"
+        yield output.safe_line(f"rule {rule['number']} ({rule['name']}) {fate}")
 
 
 def _margin(decision: Json) -> str | None:
@@ -75,6 +93,8 @@ def _print_outlook(outlook: Json) -> None:
     """For what a queued job waits: a model that is busy (its wait), or one that may take it at all."""
     output.out_console().print()
     _print_candidates(outlook, head="It waits. Decided now")
+    for line in known_lines(outlook.get("known"), unread="the router has not looked at it yet, or needs not"):
+        output.tell(line)
     for change in outlook.get("changes") or ():
         needed = " and ".join(
             f"{each['reason']}" + ("" if each["bound"] is None else f" {output.as_json(each['bound'])}")

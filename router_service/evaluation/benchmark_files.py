@@ -16,12 +16,14 @@ from router_service.errors import InvalidRequestError
 from router_service.prediction.examples import Examples
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
 QUESTIONS, OUTCOMES = "questions.jsonl.gz", "outcomes.csv.gz"
+LABEL = '{"text": "...", "outcomes": {"small": 1, "big": 0.5}}'
+LINE = " line"  # a column that no file has
 CORRECT, OUTPUT_TOKENS = "|correct", "|output_tokens"
 
 
@@ -48,10 +50,11 @@ class Benchmark:
 
 def read_folder(folder: Path) -> Benchmark:
     """InvalidRequestError: a file is missing or wrong; the message says which line."""
-    questions = list(_json_lines(folder / QUESTIONS))
-    if not questions:
+    numbered = list(_json_lines(folder / QUESTIONS))
+    if not numbered:
         raise InvalidRequestError(f"{folder / QUESTIONS}: no question in it")
-    ids = tuple(_field(question, "question_id", folder / QUESTIONS, line) for line, question in enumerate(questions, 1))
+    ids = tuple(_field(question, "question_id", folder / QUESTIONS, line) for line, question in numbered)
+    questions = [question for _line, question in numbered]
     texts = tuple(question_text(question) for question in questions)
     models, outcomes, tokens = _outcomes(folder / OUTCOMES, ids)
     return Benchmark(
@@ -94,17 +97,23 @@ def read_any(path: Path) -> Examples:
 def read_labels(path: Path) -> Examples:
     """A team's own labels: one JSON object a line, {"text", "domain"?, "outcomes": {model: 0..1}, "tokens_out"?: {model: n}}.
 
-    The names `question` and `scores` of LLMRouter's files are understood as `text` and `outcomes`.
+    The names `question` and `scores` of LLMRouter's files are understood as `text` and `outcomes`. InvalidRequestError: the file,
+    or a line of it, is wrong; the message has the path and the line.
     """
-    lines = [{"text": line.get("question"), "outcomes": line.get("scores"), **line} for line in _json_lines(path)]
-    texts = tuple(_field(line, "text", path, number) for number, line in enumerate(lines, 1))
-    told = [_numbers(line, "outcomes", path, number) for number, line in enumerate(lines, 1)]
-    lengths = [_numbers(line, "tokens_out", path, number) for number, line in enumerate(lines, 1)]
+    lines = [
+        (number, {"text": line.get("question"), "outcomes": line.get("scores"), **line})
+        for number, line in _json_lines(path)
+    ]
+    texts = tuple(_field(line, "text", path, number) for number, line in lines)
+    told = [_numbers(line, "outcomes", path, number, most=1.0) for number, line in lines]
+    lengths = [_numbers(line, "tokens_out", path, number) for number, line in lines]
     models = tuple(sorted({model for each in told for model in each}))
+    if not models:
+        raise InvalidRequestError(f"{path}: no outcomes; a line such as {LABEL} would be right")
     return Examples(
         source=_name(path),
         texts=texts,
-        domains=tuple(line.get("domain") for line in lines),
+        domains=tuple(line.get("domain") for _number, line in lines),
         models=models,
         outcomes=_matrix(told, models),
         tokens_out=_matrix(lengths, models),
@@ -158,8 +167,12 @@ def _outcomes(path: Path, ids: Sequence[str]) -> tuple[tuple[str, ...], NDArray[
     if not path.exists():
         nothing = np.empty((len(ids), 0))
         return (), nothing, nothing
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [row | {LINE: str(reader.line_num)} for row in reader]
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise InvalidRequestError(f"{path}: cannot be read: {error}") from error
     names = list(rows[0]) if rows else []
     models = tuple(name.removesuffix(CORRECT) for name in names if name.endswith(CORRECT))
     if not models or "question_id" not in names:
@@ -167,16 +180,34 @@ def _outcomes(path: Path, ids: Sequence[str]) -> tuple[tuple[str, ...], NDArray[
     by_id = {row["question_id"]: row for row in rows}
     chosen = [by_id.get(each, {}) for each in ids]
     right, lengths = (
-        [[_cell(row.get(model + kind)) for model in models] for row in chosen] for kind in (CORRECT, OUTPUT_TOKENS)
+        [[_cell(row, model + kind, path, most=most) for model in models] for row in chosen]
+        for kind, most in ((CORRECT, 1.0), (OUTPUT_TOKENS, np.inf))
     )
     return models, np.array(right), np.array(lengths)
 
 
-def _cell(text: str | None) -> float:
-    return float(text) if text else np.nan
+def _cell(row: Mapping[str, str], column: str, path: Path, *, most: float) -> float:
+    text = row.get(column)
+    if not text:
+        return np.nan
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not 0 <= value <= most:
+        raise InvalidRequestError(f"{path}:{row[LINE]}: {column} is {text[:40]!r}, not a number from 0{_up_to(most)}")
+    return value
 
 
-def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each object with the number of its line."""
+    try:
+        yield from _parsed(path)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InvalidRequestError(f"{path}: cannot be read: {error}") from error
+
+
+def _parsed(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.is_file():
         raise InvalidRequestError(
             f"{path}: there is no such file; name a folder that holds {QUESTIONS}, or a JSON Lines file"
@@ -188,10 +219,10 @@ def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
             try:
                 document = json.loads(line)
             except ValueError as error:
-                raise InvalidRequestError(f"{path}:{number}: not JSON") from error
+                raise InvalidRequestError(f"{path}:{number}: not JSON: {str(error).partition(': line')[0]}") from error
             if not isinstance(document, dict):
                 raise InvalidRequestError(f"{path}:{number}: expected a JSON object")
-            yield document
+            yield number, document
 
 
 def _field(line: Mapping[str, Any], name: str, path: Path, number: int) -> str:
@@ -200,13 +231,18 @@ def _field(line: Mapping[str, Any], name: str, path: Path, number: int) -> str:
     return str(line[name])
 
 
-def _numbers(line: Mapping[str, Any], name: str, path: Path, number: int) -> dict[str, float]:
+def _numbers(line: Mapping[str, Any], name: str, path: Path, number: int, *, most: float = np.inf) -> dict[str, float]:
     value = line.get(name) or {}
-    if not isinstance(value, dict) or not all(
-        isinstance(each, int | float) and 0 <= each < math.inf for each in value.values()
-    ):
-        raise InvalidRequestError(f"{path}:{number}: {name!r} must be an object of numbers from 0 on by model id")
+    if not isinstance(value, dict) or not all(isinstance(each, int | float) for each in value.values()):
+        raise InvalidRequestError(f"{path}:{number}: {name!r} must be an object of numbers by model id")
+    for model, each in value.items():
+        if not (0 <= each <= most and each < math.inf):
+            raise InvalidRequestError(f"{path}:{number}: {name}.{model} is {each}, not a number from 0{_up_to(most)}")
     return {model: float(each) for model, each in value.items()}
+
+
+def _up_to(most: float) -> str:
+    return " on" if np.isinf(most) else f" to {most:g}"
 
 
 def _matrix(rows: Sequence[Mapping[str, float]], models: Sequence[str]) -> NDArray[np.float64]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
 from router_service.catalog.policies import PRESETS
 from router_service.routing.calibration import DRAW, curve_of, offers_beside
 from router_service.routing.comparison import Comparison, Expected, places_of
 from router_service.routing.decision import route
+from router_service.routing.gaps import Gaps
 from router_service.routing.knowledge import leaves_choice, target_of
 from router_service.routing.methods import BUILT_IN
+from router_service.routing.question import Question
 from router_service.routing.reading import must_read
 from router_service.routing.replay import differences, job_of, spec_of
 from router_service.routing.strategies import share_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from uuid import UUID
 
     from router_service.catalog.models import Catalog
     from router_service.catalog.policies import RoutingPolicy
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from router_service.routing.methods import Methods
     from router_service.routing.prices import Prices
     from router_service.routing.replay import Recorded
+
+
+NOBODY = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +47,7 @@ class History:
 
     def policy_of(self, each: Recorded) -> RoutingPolicy | None:
         """The policy that a decision was taken under, by its hash. A policy lives in the catalog, or is built in."""
-        catalog = self.catalogs.get(each.catalog)
-        known = catalog.all_policies if catalog else (BUILT_IN_POLICY, *PRESETS.values())
-        return next((policy for policy in known if policy.hash == each.policy), None)
+        return policy_by_hash(each.policy, self.catalogs.get(each.catalog))
 
     def again(self, each: Recorded, policy: RoutingPolicy, methods: Methods, *, worth: Worth | None = None) -> Decision:
         """The decision under a policy.
@@ -66,6 +69,21 @@ class History:
             insight=insight,
             methods=methods,
         )
+
+
+def policy_by_hash(name: str, catalog: Catalog | None) -> RoutingPolicy | None:
+    """One of the catalog's policies, or of those that are built in; None where there is none of that hash."""
+    known = catalog.all_policies if catalog else (BUILT_IN_POLICY, *PRESETS.values())
+    return next((policy for policy in known if policy.hash == name), None)
+
+
+def gaps_of(decision: Mapping[str, Any], catalog: Catalog | None) -> Gaps | None:
+    """What was not known for a stored decision; None where its inputs or its policy are not stored any more."""
+    policy, inputs = policy_by_hash(decision["policy"], catalog), decision.get("inputs")
+    if policy is None or not inputs:
+        return None
+    job, insight = job_of(NOBODY, {key: value for key, value in inputs.items() if key != "plan"})
+    return Gaps.of(Question.of(job, policy=policy, insight=insight))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from router_service.jobs.spec import TYPICAL_TOKENS_OUT, Feature
 from router_service.routing.insight import Estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from router_service.catalog.models import Model
     from router_service.catalog.policies import RoutingPolicy, Rule
@@ -79,10 +79,21 @@ class Question:
 
     def holds(self, rule: Rule) -> bool:
         """Whether each of the rule's conditions matches something that is known of the job."""
-        return all(
-            any(fnmatchcase(value, pattern) for value in self._values(kind) for pattern in patterns)
-            for kind, patterns in rule.when.items()
-        )
+        return all(self._matches(kind, patterns) for kind, patterns in rule.when.items())
+
+    def unsettled(self, rule: Rule) -> tuple[str, ...] | None:
+        """What the rule looks at and is not known of the job; empty where it holds, None where something speaks against it."""
+        unmet = [kind for kind, patterns in rule.when.items() if not self._matches(kind, patterns)]
+        return None if any(self.knows(kind) for kind in unmet) else tuple(unmet)
+
+    def knows(self, kind: str) -> bool:
+        """Whether it is known of the job what rules of this kind look at."""
+        if kind in {"language", "domain", "task"}:
+            return getattr(self, kind) is not None
+        return kind != "flag" or self.insight.signals is not None
+
+    def _matches(self, kind: str, patterns: Sequence[str]) -> bool:
+        return any(fnmatchcase(value, pattern) for value in self._values(kind) for pattern in patterns)
 
     def _values(self, kind: str) -> Iterable[str]:
         signals = self.insight.signals

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from router_service.jobs import ids
+from router_service.jobs.ids import Kind
+from router_service.jobs.preferences import Preferences
 from tests.conftest import client_of, issue_key, running
 from tests.support.catalogs import entry
 from tests.support.steps import new_job
@@ -104,6 +107,29 @@ async def test_without_a_shadow_policy_there_is_no_report_on_one(api: httpx.Asyn
     response = await api.post("/v1/decisions/shadow", json={})
     assert response.status_code == 400
     assert "router_settings.router.shadow" in response.json()["error"]["message"]
+
+
+async def test_explaining_tells_what_was_not_known_and_the_rules_that_did_not_apply_because_of_it(
+    open_workers: OpenWorkers, settings: Settings, api_key: str, steps: Steps
+) -> None:
+    rules: list[dict[str, Any]] = [
+        {"name": "german", "when": {"language": ["de"]}, "only": ["big"]},
+        {"name": "german law", "when": {"language": ["en"], "domain": ["law"]}, "only": ["big"]},
+    ]
+    workers = await open_workers(SMALL, BIG, router={"policies": {"default": {"rules": rules}}})
+    preferences = Preferences(language="en")
+    (job,) = await steps.accept(new_job(model="auto", preferences=preferences))
+    async with running(settings) as app, client_of(app, key=api_key) as client:
+        job_id = ids.public(Kind.JOB, job.id)
+        waiting = (await client.get(f"/v1/jobs/{job_id}/explain")).json()["outlook"]["known"]
+        await workers.route()
+        (decision,) = (await client.get(f"/v1/jobs/{job_id}/explain")).json()["decisions"]
+    assert waiting["is_read"] is False
+    law = {"number": 2, "name": "german law", "applied": False, "unknown": ["domain"]}
+    assert waiting["rules"] == [law]
+    assert decision["known"]["is_read"] is True
+    assert "domain" in decision["known"]["unknown"]
+    assert decision["known"]["rules"] == [law]
 
 
 async def test_a_wrong_policy_is_refused_with_its_path(api: httpx.AsyncClient) -> None:

@@ -8,12 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from router_service.catalog.policies import RoutingPolicy
+from router_service.catalog.policies import BUILT_IN, RoutingPolicy
 from router_service.jobs.preferences import Preferences, Safety
 from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
 from router_service.routing.decision import Decision, Outlook, route
+from router_service.routing.gaps import Gaps
 from router_service.routing.insight import NOTHING, UNREAD, Estimate, Insight
 from router_service.routing.methods import Methods
+from router_service.routing.question import Question
 from router_service.signals.signals import Signals
 from tests.support.catalogs import catalog_of, document, entry, problems_of
 
@@ -191,6 +193,32 @@ def test_rules_say_which_models_where(signals: dict[str, Any], features: tuple[s
         router=RULED,
     )
     assert chosen(catalog, insight=said(**signals), spec=replace(SPEC, features=features)).model_id == model
+
+
+@pytest.mark.parametrize(
+    ("insight", "rules"),
+    [
+        (said(domain="law", language="de"), [(1, ()), (4, ("task",))]),
+        (said(language="de"), [(1, ("domain",)), (4, ("task",))]),
+        (said(), [(1, ("language", "domain")), (4, ("task",))]),
+        (said(domain="physics", task="chat", flags=("pii.email",)), [(2, ()), (4, ())]),
+        (said(domain="physics", task="code"), []),
+        (NOTHING, [(1, ("language", "domain")), (2, ("flag",)), (4, ("task",))]),
+    ],
+)
+def test_a_rule_that_held_or_may_have_held_but_for_what_was_not_known_is_told(
+    insight: Insight, rules: list[tuple[int, tuple[str, ...]]]
+) -> None:
+    catalog = catalog_of(entry("cheap"), entry("safe"), entry("dear"), router=RULED)
+    job = RoutableJob(id=UUID(int=7), epoch=0, spec=SPEC, tenant_id="acme")
+    gaps = Gaps.of(Question.of(job, policy=catalog.policy_of(job), insight=insight))
+    assert [(rule.number, rule.unknown) for rule in gaps.rules] == rules
+    assert gaps.is_read is (insight is not NOTHING)
+
+
+def test_what_the_caller_states_is_known() -> None:
+    job = RoutableJob(id=UUID(int=7), epoch=0, spec=replace(SPEC, preferences=Preferences(domain="law")))
+    assert Gaps.of(Question.of(job, policy=BUILT_IN, insight=said(language="de"))).unknown == ("task",)
 
 
 def test_a_rule_that_no_model_meets_is_named() -> None:
