@@ -20,7 +20,7 @@ LABEL = 26  # characters of a model's name
 
 
 def svg(report: Mapping[str, Any]) -> str:
-    """One SVG document of a report of `routing.measure`; cost in USD per 1,000 questions, by ratio: what is free is at its edge."""
+    """One SVG document of a report of `routing.measure`; cost in USD per 1,000 questions, by ratio, free ones at its edge."""
     singles = [(each["cost_usd"] * 1000, each["quality"]) for each in report["singles"]]
     router = hull((each["cost_usd"] * 1000, each["quality"]) for each in report["curve"])
     parts = [*_axes(singles + router), *_curves(router, hull(singles), singles + router)]

@@ -105,6 +105,11 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
         ),
         ({"model": "router-1.5"}, "model", "'router-1.5' is no threshold; router-0 to router-1"),
         ({"model": "router-0.5"}, "model", "the catalog names none under router_settings.router.pair"),
+        (
+            {"input": {"messages": MESSAGES, "n": 3}, "router": {"max_cost_usd": 1}},
+            "router.max_cost_usd",
+            "what n = 3 answers may cost is not known without max_tokens",
+        ),
         ({"model": "alpa"}, "model", "no model is named 'alpa'; did you mean 'alpha'?"),
     ],
 )
