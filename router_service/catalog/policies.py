@@ -109,7 +109,8 @@ class RoutingPolicy:
     def bounds(self) -> RoutingPolicy:
         """What of the policy holds whichever other one a job names: its rules' `only`, the floor, the constraints."""
         rules = tuple(replace(rule, prefer=(), avoid=()) for rule in self.rules if rule.only)
-        return RoutingPolicy(rules=rules, min_quality=self.min_quality, constraints=self.constraints)
+        learned = self.learned or self.min_quality is None  # what the floor is held against
+        return RoutingPolicy(rules=rules, min_quality=self.min_quality, learned=learned, constraints=self.constraints)
 
     def within(self, bounds: RoutingPolicy) -> RoutingPolicy:
         """This policy, tightened by the `bounds` of another; itself where these are none."""
@@ -119,6 +120,7 @@ class RoutingPolicy:
             rules=(*bounds.rules, *(rule for rule in self.rules if rule not in bounds.rules)),
             min_quality=max(floors, default=None),
             constraints=tuple(dict.fromkeys((*bounds.constraints, *self.constraints))),
+            learned=self.learned or (bounds.learned and bounds.min_quality is not None),
             signals=self.signals if bounds == BUILT_IN else self.signals or None,  # bounds look at words
         )
 

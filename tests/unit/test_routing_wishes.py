@@ -254,6 +254,20 @@ def test_a_policy_that_looks_at_no_words_does_so_within_the_rules_of_the_tenants
         assert must_read(spec, policy=policy, catalog=catalog) is is_read
 
 
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_tenants_floor_is_held_against_what_was_learned_under_any_policy_that_a_job_names(learned: bool) -> None:  # noqa: FBT001
+    policies = {
+        "declared": {"strategy": "fastest", "learned": False},
+        "floor": {"min_quality": 0.7, "learned": learned},
+    }
+    catalog = catalog_of(router={"policies": policies, "tenants": {"acme": {"policy": "floor"}}})
+    spec = replace(SPEC, preferences=Preferences(policy="declared"))
+    job = RoutableJob(id=UUID(int=1), epoch=0, spec=spec, tenant_id="acme")
+    assert catalog.policy_of(job).min_quality == 0.7
+    assert catalog.policy_of(job).learned is learned
+    assert not catalog.policy_of(replace(job, tenant_id="other")).learned
+
+
 PAIR = catalog_of(entry("strong", cost=9e-6), entry("weak"), router={"pair": {"strong": "strong", "weak": "weak"}})
 
 
