@@ -13,7 +13,7 @@ from router_service.jobs.spec import AUTO
 from router_service.prediction import Predictor
 from router_service.routing.calibration import FEWEST_JOBS, curve_of
 from router_service.routing.insight import NOTHING, UNREAD, Insight
-from router_service.routing.knowledge import Knowledge, basis_of, offers_of
+from router_service.routing.knowledge import Knowledge, basis_of, leaves_choice, offers_of
 from router_service.routing.reading import must_read
 from router_service.signals.encoded import without_encoded
 from router_service.signals.extract import DEFAULT, extract, failures
@@ -125,7 +125,8 @@ class Insights:
         self, jobs: Sequence[RoutableJob], signals: Mapping[UUID, Signals], catalog: Catalog
     ) -> dict[UUID, Insight]:
         known = {job.id: self._knowledge.insight(job, signals.get(job.id), catalog) for job in jobs}
-        unmeasured = [job for job in jobs if self._is_unmeasured(catalog.policy_of(job), known[job.id])]
+        ours = [job for job in jobs if leaves_choice(job.spec)]
+        unmeasured = [job for job in ours if self._is_unmeasured(catalog.policy_of(job), known[job.id])]
         if unmeasured:
             self._first.add(unmeasured, known, catalog)
             self._knowledge = replace(self._knowledge, curves={**self._first.curves, **self._knowledge.curves})

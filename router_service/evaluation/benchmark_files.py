@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -235,7 +236,7 @@ def _numbers(line: Mapping[str, Any], name: str, path: Path, number: int, *, mos
     if not isinstance(value, dict) or not all(isinstance(each, int | float) for each in value.values()):
         raise InvalidRequestError(f"{path}:{number}: {name!r} must be an object of numbers by model id")
     for model, each in value.items():
-        if not 0 <= each <= most:
+        if not (0 <= each <= most and each < math.inf):
             raise InvalidRequestError(f"{path}:{number}: {name}.{model} is {each}, not a number from 0{_up_to(most)}")
     return {model: float(each) for model, each in value.items()}
 

@@ -36,6 +36,9 @@ class Examples:
         known = self.outcomes[~np.isnan(self.outcomes)]
         if known.size and not (known.min() >= 0 and known.max() <= 1):
             raise InvalidRequestError(f"{self.source}: an outcome is not between 0 and 1")
+        lengths = self.tokens_out[~np.isnan(self.tokens_out)]
+        if lengths.size and not (lengths.min() >= 0 and lengths.max() < np.inf):
+            raise InvalidRequestError(f"{self.source}: a length in tokens is negative or infinite")
 
     def rows(self, chosen: NDArray[np.intp]) -> Self:
         """The examples at these places."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -67,6 +67,22 @@ class Curve:
         return above.worth if draw <= share else below.worth
 
 
+def offers_beside(chosen: str | None, candidates: Iterable[Mapping[str, Any]]) -> dict[str, Offer]:
+    """By id, what a job could choose from, of a decision's candidates as stored: those of the chosen one's rank and place.
+
+    Whatever a later rank or place offers is for when all of an earlier one are out.
+    """
+    eligible = [each for each in candidates if each["eligible"]]
+    level = next(((each["rank"], each.get("place", 0)) for each in eligible if each["model"] == chosen), None)
+    return {
+        each["model"]: Offer(each["cost_usd"], each["quality"])
+        for each in eligible
+        if (each["rank"], each.get("place", 0)) == level
+        and each.get("cost_usd") is not None
+        and each.get("quality") is not None
+    }
+
+
 def curve_of(cases: Iterable[Mapping[str, Offer]]) -> Curve | None:
     """The curve over jobs, each with the offers of the models that may do it, by id. None without any that may be right."""
     jobs = [case for case in cases if case]
@@ -92,10 +108,11 @@ def curve_of(cases: Iterable[Mapping[str, Offer]]) -> Curve | None:
 
 
 def prior_cases(catalog: Catalog) -> list[dict[str, Offer]]:
-    """Before any job was seen: what the catalog declares, on jobs from easy to hard around the mean."""
+    """Before any job was seen: what the catalog declares of the models of its first order, on jobs from easy to hard."""
     known = [
         (model.id, cost, quality)
-        for model in catalog.models
+        for models in catalog.by_order[:1]
+        for model in models
         if (quality := model.expected_quality()) is not None
         and (cost := model.cost_usd(tokens_in=USUAL_TOKENS_IN, tokens_out=USUAL_TOKENS_OUT)) is not None
     ]

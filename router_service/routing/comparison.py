@@ -59,6 +59,7 @@ class Side:
                 self.known[name] += 1
 
     def merge(self, other: Side) -> None:
+        self.unplaced += other.unplaced
         for name in ("models", "places", "sums", "known"):
             getattr(self, name).update(getattr(other, name))
 

@@ -8,13 +8,14 @@ from uuid import UUID
 
 from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
 from router_service.catalog.policies import PRESETS
-from router_service.routing.calibration import DEFAULT_TARGET, DRAW, Offer
+from router_service.routing.calibration import DEFAULT_TARGET, DRAW, Offer, offers_beside
 from router_service.routing.comparison import Comparison, Expected, places_of
 from router_service.routing.decision import route
 from router_service.routing.gaps import Gaps
+from router_service.routing.knowledge import leaves_choice
 from router_service.routing.methods import BUILT_IN
 from router_service.routing.question import Question
-from router_service.routing.replay import differences, job_of, other_versions, versions_of
+from router_service.routing.replay import differences, job_of, other_versions, spec_of, versions_of
 from router_service.routing.strategies import share_of
 
 if TYPE_CHECKING:
@@ -129,15 +130,13 @@ def what_if(
 
 
 def offers_under(history: History, policy: RoutingPolicy, *, methods: Methods = BUILT_IN) -> list[dict[str, Offer]]:
-    """What the recorded decisions would have to choose from under `policy`, whose price of quality is measured on it."""
-    return [
-        {
-            candidate.model: Offer(candidate.cost_usd, candidate.quality)
-            for candidate in history.again(each, policy, methods).candidates
-            if candidate.cost_usd is not None and candidate.quality is not None
-        }
-        for each in _usable(history, policy)
-    ]
+    """What the recorded decisions would have to choose from under `policy`, whose price of quality is measured on it.
+
+    Of jobs that leave the choice to the router.
+    """
+    ours = [each for each in _usable(history, policy) if leaves_choice(spec_of(each.inputs))]
+    again = [history.again(each, policy, methods) for each in ours]
+    return [offers_beside(each.model_id, [one.as_json() for one in each.candidates]) for each in again]
 
 
 def _usable(history: History, policy: RoutingPolicy) -> list[Recorded]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from router_service.jobs.spec import AUTO
 from router_service.routing.calibration import DEFAULT_TARGET, DRAW, FEWEST_JOBS, Offer, curve_of
 from router_service.routing.constraints import rejection
 from router_service.routing.estimates import estimates_of
 from router_service.routing.insight import Insight
 from router_service.routing.question import Question
+from router_service.routing.ranks import place_of, ranks_of
 from router_service.routing.strategies import share_of
 from router_service.signals.predicted import predictor_of
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from router_service.catalog.models import Catalog
     from router_service.catalog.policies import RoutingPolicy
-    from router_service.jobs.spec import RoutableJob
+    from router_service.jobs.spec import JobSpec, RoutableJob
     from router_service.routing.calibration import Curve
     from router_service.routing.estimates import Cell, Shift
     from router_service.routing.insight import Worth
@@ -91,14 +93,25 @@ def basis_of(policy: RoutingPolicy, signals: Signals | None) -> Basis:
     return Basis(policy.hash, predictor_of(signals))
 
 
+def leaves_choice(spec: JobSpec) -> bool:
+    """Whether the request leaves it to the policy which model it gets: only such jobs tell what the policy's choices give."""
+    return spec.model == AUTO and spec.preferences.sort is None
+
+
 def offers_of(job: RoutableJob, insight: Insight, catalog: Catalog) -> dict[str, Offer]:
-    """By id, the models that may do the job and what is expected of them, whatever their state is now."""
+    """By id, the models that the job can choose from, whatever their state is now, and what is expected of them.
+
+    Those of the first rank and place that have any which may do it.
+    """
     asked = Question.of(job, policy=catalog.policy_of(job), insight=insight)
+    ranks = ([model for model in rank if rejection(asked, model) is None] for rank in ranks_of(asked, catalog))
+    models = next((rank for rank in ranks if rank), [])
+    places = {model.id: place_of(asked, model, catalog) for model in models}
     offers: dict[str, Offer] = {}
-    for model in catalog.models:
+    for model in models:
         cost_usd = model.cost_usd(tokens_in=job.spec.tokens_in, tokens_out=asked.tokens_out(model, None))
         quality = asked.quality(model)
-        if cost_usd is not None and quality is not None and rejection(asked, model) is None:
+        if cost_usd is not None and quality is not None and places[model.id] == min(places.values()):
             offers[model.id] = Offer(cost_usd, quality)
     return offers
 

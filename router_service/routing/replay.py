@@ -75,11 +75,7 @@ def job_of(
 ) -> tuple[RoutableJob, Insight]:
     """The inverse of `inputs_of`. `plans`: prices by the hash of their plan; raises KeyError where the job's are missing."""
     plan = inputs.get("plan")
-    stored: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in inputs["spec"].items()
-    }
-    stored["fallback"] = Fallback(stored["fallback"])
-    spec = JobSpec(**stored, preferences=Preferences.from_json(inputs.get("preferences")))
+    spec = spec_of(inputs)
     job = RoutableJob(
         id=job_id,
         epoch=inputs["epoch"],
@@ -109,6 +105,15 @@ def other_versions(recorded: Recorded, versions: Mapping[str, str]) -> list[str]
         for name, was in sorted(before.items())
         if was != versions.get(name)
     ]
+
+
+def spec_of(inputs: Mapping[str, Any]) -> JobSpec:
+    """What the job asked for, wishes included."""
+    stored: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in inputs["spec"].items()
+    }
+    stored["fallback"] = Fallback(stored["fallback"])
+    return JobSpec(**stored, preferences=Preferences.from_json(inputs.get("preferences")))
 
 
 def differences(recorded: Recorded, decision: Decision) -> list[str]:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from router_service.prediction import Prediction, Predictor
-    from router_service.prediction.predictor import Singles
     from router_service.signals.request import Request
     from router_service.signals.signals import JSON, Signals
 
@@ -29,7 +28,8 @@ class Predicted(TypedDict):
     """What is kept of a prediction in `Signals.extra`, by `<NAME>.<key>`.
 
     `hardness`: standard deviations above a usual request; `familiarity`: 0 foreign to 1 like what was trained with; `p_correct`
-    and `answer_tokens` by the names that models were trained under, `p_usual`: p(correct) over the questions trained with.
+    and `answer_tokens` by the names that models were trained under, the latter of those alone whose answers had known lengths;
+    `p_usual`: p(correct) over the questions trained with.
     """
 
     hardness: float
@@ -61,8 +61,10 @@ class Prophet:
             return []
         given = [request.hints.get("waybill.domain") for request in requests]
         said = self._predictor.predict([request.last_user for request in requests], given)
-        usual = self._predictor.usual_p
-        return [_signals(said, row, usual) for row in range(len(requests))]
+        usual_p, usual_tokens = self._predictor.usual_p, self._predictor.usual_tokens
+        usual = {model: round(float(usual_p[at]), 4) for at, model in enumerate(said.models)}
+        measured = frozenset(model for at, model in enumerate(said.models) if usual_tokens[at] > 0)
+        return [_signals(said, row, usual, measured) for row in range(len(requests))]
 
 
 def predicted(signals: Signals | None) -> Predicted | None:
@@ -88,14 +90,17 @@ def predictor_of(signals: Signals | None) -> str:
     return signals.versions.get(NAME, "") if signals is not None else ""
 
 
-def _signals(said: Prediction, row: int, usual: Singles) -> Mapping[str, JSON]:
+def _signals(said: Prediction, row: int, usual: Mapping[str, float], measured: frozenset[str]) -> Mapping[str, JSON]:
+    """`measured`: models that were trained with answers of known length; of the others none is expected."""
     familiarity, hardness = float(said.familiarity[row]), float(said.difficulty[row])
     known: dict[str, JSON] = {
         "hardness": round(hardness, 4),
         "familiarity": round(familiarity, 4),
         "p_correct": {model: round(float(said.p_correct[row, at]), 4) for at, model in enumerate(said.models)},
-        "p_usual": {model: round(float(usual[at]), 4) for at, model in enumerate(said.models)},
-        "answer_tokens": {model: round(float(said.tokens_out[row, at])) for at, model in enumerate(said.models)},
+        "p_usual": usual,
+        "answer_tokens": {
+            model: round(float(said.tokens_out[row, at])) for at, model in enumerate(said.models) if model in measured
+        },
     }
     if familiarity < LEAST_FAMILIAR:
         return known

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from router_service.routing.calibration import Curve, Offer, Point, curve_of, prior_cases
+from router_service.routing.calibration import Curve, Point, curve_of, offers_beside, prior_cases
 from router_service.routing.estimates import EVERYBODY, Cell, Count, Shift, shifts_of
 from router_service.routing.insight import Worth
 from router_service.routing.knowledge import Basis, Choice, Knowledge, Measured
@@ -54,17 +54,9 @@ class Room(NamedTuple):
 
 
 async def recent_offers(session: Session, *, most: int) -> list[Choice]:
-    """What the latest decisions had to choose from: every eligible model with a price and a quality."""
+    """What those of the latest `most` decisions had to choose from that were left to the policy."""
     return [
-        Choice(
-            Basis(row.policy, row.predictor),
-            row.catalog,
-            {
-                each["model"]: Offer(each["cost_usd"], each["quality"])
-                for each in row.candidates
-                if each.get("cost_usd") is not None and each.get("quality") is not None
-            },
-        )
+        Choice(Basis(row.policy, row.predictor), row.catalog, offers_beside(row.model_id, row.candidates))
         for row in await session.rows("offers_recent", most=most)
     ]
 

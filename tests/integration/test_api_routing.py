@@ -63,16 +63,6 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
             "input.provider.quantizations",
             "OpenRouter's key is not kept; a catalog does not say how a model is quantized: name the models",
         ),
-        ({"input": {"messages": MESSAGES, "provider": {"ignore": ["a\0b"]}}}, "input.provider.ignore.0", "pattern"),
-        ({"input": {"messages": MESSAGES, "provider": {"order": ["a", "\0"]}}}, "input.provider.order.1", "pattern"),
-        ({"input": {"messages": MESSAGES, "provider": {"only": []}}}, "input.provider.only", "at least 1"),
-        ({"input": {"messages": MESSAGES, "router": {"policy": "\0"}}}, "input.router.policy", "pattern"),
-        (
-            {"input": {"messages": MESSAGES, "router": {f"a: {'x' * 5000}": 1}}},
-            f"input.router.a: {'x' * 57}",
-            ": unknown key",
-        ),
-        ({"router": {"x" * 5000: 1}}, f"router.{'x' * 60}", ": unknown key"),
         ({"router": {"langauge": "de"}}, "router.langauge", "router.langauge: unknown key; did you mean 'language'?"),
         ({"router": {"language": "xx"}}, "router.language", "a language tag such as 'de'"),
         ({"rooter": {}}, "rooter", "rooter: unknown key; did you mean 'router'?"),
@@ -106,6 +96,16 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
         ({"model": "router-1.5"}, "model", "'router-1.5' is no threshold; router-0 to router-1"),
         ({"model": "router-0.5"}, "model", "the catalog names none under router_settings.router.pair"),
         ({"model": "alpa"}, "model", "no model is named 'alpa'; did you mean 'alpha'?"),
+        ({"input": {"messages": MESSAGES, "provider": {"ignore": ["a\0b"]}}}, "input.provider.ignore.0", "pattern"),
+        ({"input": {"messages": MESSAGES, "provider": {"order": ["a", "\0"]}}}, "input.provider.order.1", "pattern"),
+        ({"input": {"messages": MESSAGES, "provider": {"only": []}}}, "input.provider.only", "at least 1"),
+        ({"input": {"messages": MESSAGES, "router": {"policy": "\0"}}}, "input.router.policy", "pattern"),
+        (
+            {"input": {"messages": MESSAGES, "router": {f"a: {'x' * 5000}": 1}}},
+            f"input.router.a: {'x' * 57}",
+            ": unknown key",
+        ),
+        ({"router": {"x" * 5000: 1}}, f"router.{'x' * 60}", ": unknown key"),
     ],
 )
 async def test_a_wish_that_is_wrong_is_refused_with_its_place(

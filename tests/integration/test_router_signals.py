@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from router_service.api.history import histories
+from router_service.jobs.preferences import Preferences, Sort
 from router_service.routing.history import replayed
 from router_service.signals.extract import DEFAULT
 from router_service.signals.predicted import Prophet
@@ -290,3 +292,27 @@ async def test_a_floor_is_held_against_what_was_learned_though_nothing_else_has_
     await steps.accept(*(new_job(model="auto", body=body(GERMAN)) for _ in range(5)))
     await workers.route()
     assert await chosen(sql) == {"good": 5}
+
+
+async def test_the_price_of_quality_is_measured_on_jobs_that_leave_the_choice_to_the_policy(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    roomy = {"max_parallel_requests": 500}
+    workers = await open_workers(
+        entry("small", cost=1e-7, params=roomy, router={"quality": {"default": 0.6}}),
+        entry("big", cost=2e-6, params=roomy, router={"quality": {"default": 0.9}}),
+        router={"policies": {"default": {"quality_target": 0.9}}},
+    )
+    by_price = Preferences(sort=Sort.PRICE)
+    sorting = [
+        replace(job, spec=replace(job.spec, preferences=by_price)) for job in (new_job(model="auto") for _ in range(30))
+    ]
+    await steps.accept(*(new_job(model="small") for _ in range(60)))
+    await steps.accept(*sorting)
+    await workers.route()
+    await workers.janitor.calibrate()
+    assert await sql.value("SELECT count(*) FROM calibrations") == 0
+    await steps.accept(*(new_job(model="auto") for _ in range(60)))
+    await workers.route()
+    await workers.janitor.calibrate()
+    assert await sql.value("SELECT jobs FROM calibrations") == 60

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router_service.routing.calibration import Offer, curve_of, prior_cases
+from router_service.routing.calibration import Offer, curve_of, offers_beside, prior_cases
 from tests.support.catalogs import catalog_of, entry
 
 if TYPE_CHECKING:
@@ -76,8 +76,29 @@ def test_before_any_job_the_catalog_tells_what_quality_costs() -> None:
         entry("small", cost=1e-6, router={"quality": {"default": 0.6}}),
         entry("big", cost=1e-5, router={"quality": {"default": 0.9}}),
         entry("unknown", cost=1e-7),
+        entry("last", cost=1e-4, params={"order": 2}, router={"quality": {"default": 1.0}}),
     )
+    assert {name for case in prior_cases(catalog) for name in case} == {"small", "big"}
     curve = curve_of(prior_cases(catalog))
     assert curve is not None
     assert 0 < curve.worth(0.8).usd < curve.worth(0.97).usd
     assert curve_of(prior_cases(catalog_of(entry("unknown")))) is None
+
+
+def test_what_only_a_later_rank_or_place_offers_is_nothing_to_choose() -> None:
+    def seen(model: str, *, rank: int = 0, eligible: bool = True, **more: int) -> dict[str, object]:
+        return {"model": model, "eligible": eligible, "rank": rank, "cost_usd": 1.0, "quality": 0.5, **more}
+
+    candidates = [
+        seen("a"),
+        seen("b"),
+        seen("out", eligible=False),
+        seen("avoided", place=2),
+        seen("fallback", rank=1),
+        seen("a", rank=1),
+        {"model": "unpriced", "eligible": True, "rank": 0, "quality": 0.5},
+    ]
+    assert set(offers_beside("b", candidates)) == {"a", "b"}
+    assert set(offers_beside("avoided", candidates)) == {"avoided"}
+    assert set(offers_beside("fallback", candidates)) == {"fallback", "a"}
+    assert offers_beside(None, candidates) == {}

@@ -87,3 +87,18 @@ def test_offers_are_those_of_models_that_may_do_the_job() -> None:
     offers = offers_of(capped, NOTHING, CATALOG)
     assert set(offers) == {"small"}
     assert offers["small"].cost_usd == pytest.approx(1.1e-4)
+
+
+def test_offers_are_of_the_first_rank_and_place_alone() -> None:
+    qualities = {name: {"quality": {"default": 0.5}} for name in ("a", "b", "c")}
+    rules = [{"name": "rather not", "when": {"tenant": ["acme"]}, "avoid": ["b"]}]
+    catalog = catalog_of(
+        entry("a", router=qualities["a"]),
+        entry("b", router=qualities["b"]),
+        entry("c", router=qualities["c"], params={"order": 2}),
+        router={"policies": {"default": {"quality_target": 0.9, "rules": rules}}},
+    )
+    assert set(offers_of(job_of(), NOTHING, catalog)) == {"a"}
+    assert set(offers_of(job_of(excluded=("a",)), NOTHING, catalog)) == {"b"}
+    assert set(offers_of(job_of(excluded=("a", "b")), NOTHING, catalog)) == {"c"}
+    assert offers_of(job_of(excluded=("a", "b", "c")), NOTHING, catalog) == {}
