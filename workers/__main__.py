@@ -150,7 +150,7 @@ async def _run_janitor(settings: Settings, name: str) -> None:
     from workers.planner import Planner  # noqa: PLC0415
 
     runtime = Runtime(settings, role="janitor", name=name)
-    janitor = Janitor(runtime, Planner(runtime, open_insights(settings)))
+    janitor = Janitor(runtime, Planner(runtime, open_insights(settings), methods=load_methods()))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

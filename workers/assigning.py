@@ -6,6 +6,7 @@ a batch is planned: it brings the solver.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from router_service.assignment.capacity import Capacity, Use
+from router_service.assignment.capacity import DAY_S, Capacity, Use
 from router_service.assignment.goal import Goal, Progress
-from router_service.assignment.jobs import Jobs
+from router_service.assignment.jobs import Jobs, enough
 from router_service.assignment.plan import Infeasible
 from router_service.assignment.quoting import quote
 from router_service.assignment.replanning import solve_again
@@ -23,9 +24,9 @@ from router_service.capacity.scopes import PER_DAY
 from router_service.catalog.models import Caps
 from router_service.catalog.policies import Strategy
 from router_service.routing.calibration import DEFAULT_TARGET
-from router_service.routing.constraints import rejection
-from router_service.routing.decision import prospect
+from router_service.routing.decision import lasting_rejection, prospect
 from router_service.routing.insight import NOTHING
+from router_service.routing.methods import BUILT_IN
 from router_service.routing.prices import key_of
 from router_service.routing.question import Question
 from router_service.routing.ranks import ranks_of
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.counters import Counters
     from router_service.routing.insight import Insight
+    from router_service.routing.methods import Methods
     from router_service.routing.question import Prospect
+    from router_service.store.plans import Others
 
 UNKNOWN_LATENCY_S = 3.0  # of a model that nobody has called and whose operator says nothing
 SLACK = 1.01  # over the least that is possible
@@ -54,9 +57,10 @@ NOTHING_DONE = Progress(done=0, quality_sum=0.0, cost_usd=0.0, elapsed_s=0.0)
 class Work:
     """What is to be dealt out, and under what.
 
-    `jobs` stand for `total`, evenly; `own` and `others`: how many jobs of the batch and of others are under way by model, `slots`
-    how many calls it may make at a time. `left_s` until it must be done; where its owner did not say so (`is_hurried`), the end
-    of its window. `budget_usd` for what is left.
+    `jobs` stand for `total`, evenly. `own`: how many jobs of the batch are under way by model, `others`: those of others;
+    `shared`: how much of the limits of groups and of the tenant is in use, by scope. `slots`: how many calls it may make at a
+    time. `left_s` until it must be done; where its owner did not say so (`is_hurried`), the end of its window. `budget_usd` for
+    what is left.
     """
 
     jobs: Sequence[RoutableJob]
@@ -70,7 +74,9 @@ class Work:
     budget_usd: float | None = None
     slots: int | None = None
     own: Mapping[str, int] = field(default_factory=dict)
-    others: Mapping[str, int] = field(default_factory=dict)
+    others: Sequence[Others] = ()
+    shared: Mapping[str, Counters] = field(default_factory=dict)
+    methods: Methods = BUILT_IN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,24 +91,29 @@ class Dealt:
 def dealt(work: Work, before: Plan | None) -> Dealt | Infeasible:
     """A first plan, or one for what is left: `before` itself where it still leads to the goal.
 
-    Jobs that no model may do are left out; all of them: Infeasible.
+    Jobs that no model may do are left out, and those that none does in time, which the note tells; all of them: Infeasible.
     """
     jobs, total = _able(work)
     if not total:
         return Infeasible(broken=("eligible models",), stranded=work.total) if before is None else Dealt(plan=before)
+    work, jobs, total, note = _in_time(work, jobs, total)
     goal, capacity = goal_of(work, jobs, total), capacity_of(work)
     if before is not None:
         scale = total / len(jobs)
         plan = solve_again(before, jobs, capacity=capacity, goal=goal, progress=NOTHING_DONE, scale=scale)
-        return plan if isinstance(plan, Infeasible) else Dealt(plan=plan)
-    found = quote(_spread(jobs, total), capacity=capacity, goal=goal)
+        return plan if isinstance(plan, Infeasible) else Dealt(plan=plan, note=note)
+    seen = _spread(jobs, min(total, max(len(jobs), enough(len(jobs.models)))))
+    found = quote(seen, capacity=capacity, goal=goal, total=total)
     if isinstance(found, Infeasible):
         return found
-    return Dealt(plan=found.plan, quoted=found.as_json() | {"looked_at": len(work.jobs)})
+    return Dealt(plan=found.plan, quoted=found.as_json() | {"looked_at": len(work.jobs)}, note=note)
 
 
 def dealt_instead(work: Work, why: Infeasible, before: Plan | None) -> Dealt | Infeasible:
-    """What comes nearest to a goal that cannot be kept: done as soon as can be, or if that is no help for the least cost."""
+    """What comes nearest to a goal that cannot be kept: done as soon as can be, or if that is no help for the least cost.
+
+    Where there are more jobs than limits per day let through, as many as they let through each day.
+    """
     found: Dealt | Infeasible = why
     for _time in range(MOST_TIMES):
         if not isinstance(found, Infeasible):
@@ -111,6 +122,8 @@ def dealt_instead(work: Work, why: Infeasible, before: Plan | None) -> Dealt | I
             work = replace(work, left_s=found.least_finish_s * SLACK)
         elif found.least_cost_usd is not None:
             work = replace(work, budget_usd=found.least_cost_usd * SLACK)
+        elif found.limits and work.left_s <= DAY_S:
+            work = replace(work, left_s=2 * DAY_S)
         else:
             break
         found = dealt(work, before)
@@ -122,6 +135,27 @@ def _able(work: Work) -> tuple[Jobs, int]:
     jobs = columns_of(work)
     rows = np.flatnonzero(jobs.eligible.any(axis=1)).astype(np.int64)
     return jobs.take(rows), round(work.total * len(rows) / max(1, len(jobs)))
+
+
+def _in_time(work: Work, jobs: Jobs, total: int) -> tuple[Work, Jobs, int, str | None]:
+    """Without the jobs that every model does too late, unless all are, and without what they cost at the least.
+
+    Also how many the rest stand for, and what is to be said of those.
+    """
+    fastest_s = np.where(jobs.eligible, jobs.latency_s, np.inf).min(axis=1)
+    is_late = fastest_s > max(0.0, work.left_s)
+    if not is_late.any() or is_late.all():
+        return work, jobs, total, None
+    late = round(total * float(is_late.mean()))
+    cheapest_usd = np.where(jobs.eligible, jobs.cost_usd, np.inf).min(axis=1)[is_late]
+    note = (
+        f"{max(1, late)} jobs take longer than the {max(0.0, work.left_s):.4g} s that are left, the longest"
+        f" {float(fastest_s[is_late].max()):.4g} s: they are done too late, and the plan is for the others"
+    )
+    if work.budget_usd is not None:
+        spent_usd = float(cheapest_usd.sum()) * total / len(jobs)
+        work = replace(work, budget_usd=max(0.0, work.budget_usd - spent_usd))
+    return work, jobs.take(np.flatnonzero(~is_late).astype(np.int64)), total - late, note
 
 
 def _spread(jobs: Jobs, total: int) -> Jobs:
@@ -139,7 +173,7 @@ def columns_of(work: Work) -> Jobs:
     place = {model: at for at, model in enumerate(models)}
     columns = np.zeros((4, len(work.jobs), len(models)))
     eligible, priced = np.zeros((2, len(work.jobs), len(models)), dtype=np.bool_)
-    fitting, latencies = _Fitting(work.catalog), latencies_of(work.catalog, work.counters)
+    fitting, latencies = _Fitting(work.catalog, work.methods), latencies_of(work.catalog, work.counters)
     for row, job in enumerate(work.jobs):
         policy = work.catalog.policy_of(job)
         asked = Question.of(job, policy=policy, insight=work.known.get(job.id, NOTHING))
@@ -187,13 +221,15 @@ def _first(asked: Question, models: Sequence[tuple[Model, int]], work: Work) -> 
 class _Fitting:
     """The models that may do a job, of the first rank that has any; worked out once for each kind of job."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog, methods: Methods) -> None:
+        self._catalog, self._methods = catalog, methods
         self._windows = sorted({each.max_input_tokens for each in catalog.models if each.max_input_tokens is not None})
         self._known: dict[Hashable, list[tuple[Model, int]]] = {}
 
     def of(self, asked: Question) -> list[tuple[Model, int]]:
-        if asked.spec.preferences.max_cost_usd is not None:  # depends on the very sizes
+        if (
+            asked.spec.preferences.max_cost_usd is not None or asked.policy.constraints
+        ):  # depend on sizes, or on anything
             return self._find(asked)
         kind = self._kind(asked)
         if kind not in self._known:
@@ -202,7 +238,7 @@ class _Fitting:
 
     def _find(self, asked: Question) -> list[tuple[Model, int]]:
         for rank, models in enumerate(ranks_of(asked, self._catalog)):
-            if found := [(model, rank) for model in models if rejection(asked, model) is None]:
+            if found := [(model, rank) for model in models if lasting_rejection(asked, model, self._methods) is None]:
                 return found
         return []
 
@@ -268,20 +304,26 @@ def _mean_at(quality: Floats, score: Floats) -> float:
 def capacity_of(work: Work) -> Capacity:
     """The limits in force of models, groups, the tenant and the batch, less what others use of them now."""
     catalog, everything = work.catalog, [model.id for model in work.catalog.models]
-    members = {name: [each.id for each in catalog.models if each.limit_group == name] for name in catalog.groups}
-    shared = [(f"group {name}", caps, members[name]) for name, caps in sorted(catalog.groups.items())]
-    shared.append(("the tenant", catalog.tenant(work.tenant_id).caps, everything))
+    models = {model.id: _in_force(model.limits, work.counters.get(model.id)) for model in catalog.models}
+    uses = {
+        name: _use(counters, models[name].slots, [name], work)
+        for name, counters in work.counters.items()
+        if name in models
+    }
+    shared: list[tuple[str, Caps, Sequence[str]]] = []
+    for group, caps in sorted(catalog.groups.items()):
+        members = [each.id for each in catalog.models if each.limit_group == group]
+        shared.append((f"group {group}", caps, members))
+        if (counters := work.shared.get(f"group:{group}")) is not None:
+            uses[f"group {group}"] = _use(counters, caps.slots, members, work)
+    caps = catalog.tenant(work.tenant_id).caps
+    shared.append(("the tenant", caps, everything))
+    if (counters := work.shared.get(f"tenant:{work.tenant_id}")) is not None:
+        own = replace(work, others=[each for each in work.others if each.tenant_id == work.tenant_id])
+        uses["the tenant"] = _use(counters, caps.slots, everything, own)
     if work.slots is not None:
         shared.append(("the batch", Caps(slots=work.slots), everything))
-    return Capacity.of(
-        {model.id: _in_force(model.limits, work.counters.get(model.id)) for model in catalog.models},
-        shared=shared,
-        uses={
-            name: _use(counters, own=work.own.get(name, 0), others=work.others.get(name, 0))
-            for name, counters in work.counters.items()
-        },
-        horizon_s=max(0.0, work.left_s),
-    )
+    return Capacity.of(models, shared=shared, uses=uses, horizon_s=max(0.0, work.left_s))
 
 
 def _in_force(limits: Limits, counters: Counters | None) -> Limits:
@@ -293,16 +335,31 @@ def _in_force(limits: Limits, counters: Counters | None) -> Limits:
     return replace(limits, **lower)
 
 
-def _use(counters: Counters, *, own: int, others: int) -> Use:
-    """What others have of a model: of its rates and slots the part that their jobs are of all that are under way.
+def _use(counters: Counters, slots: int | None, models: Sequence[str], work: Work) -> Use:
+    """What others have of what these models share: of its rates and slots the part that their jobs are of all under way there.
 
-    Where nobody else has a job there now, what the last minute used is over.
+    Never more than their fair part: a batch without a job there yet gets its own as soon as it asks for it. Where nobody else has
+    a job there now, what the last minute used is over.
     """
-    part = others / (own + others) if others else 0.0
+    others = [each for each in work.others if each.model_id in models]
+    many = sum(each.jobs for each in others)
+    part = many / (many + sum(work.own.get(model, 0) for model in models)) if many else 0.0
+    most = 1 - _fair_share(others, work)
     used = {rate.name: 1 - rate.left for rate in counters.rates}
+    in_use = part * counters.in_flight
     return Use(
-        share=part * max((share for name, share in used.items() if name not in PER_DAY), default=0.0),
-        slots=round(part * counters.in_flight),
+        share=min(most, part * max((share for name, share in used.items() if name not in PER_DAY), default=0.0)),
+        slots=round(in_use if slots is None else min(in_use, math.floor(most * slots))),
         day_share=max((share for name, share in used.items() if name in PER_DAY), default=0.0),
         opens_in_s=max(counters.paused_s, counters.broken_s),
     )
+
+
+def _fair_share(others: Sequence[Others], work: Work) -> float:
+    """The batch's part of what all want: of tenants by their weights, and within its own as much as each other batch there."""
+    parties: dict[str, int] = {}
+    for each in others:
+        parties[each.tenant_id] = max(each.parties, parties.get(each.tenant_id, 0))
+    beside = parties.pop(work.tenant_id, 0)
+    weight = work.catalog.tenant(work.tenant_id).weight
+    return weight / (weight + sum(work.catalog.tenant(name).weight for name in parties)) / (1 + beside)

@@ -14,7 +14,7 @@ from router_service.prediction import Predictor
 from router_service.routing.calibration import FEWEST_JOBS, curve_of
 from router_service.routing.insight import NOTHING, UNREAD, Insight
 from router_service.routing.knowledge import Knowledge, basis_of, leaves_choice, offers_of
-from router_service.routing.reading import must_read
+from router_service.routing.reading import must_read, shadow_of
 from router_service.signals.encoded import without_encoded
 from router_service.signals.extract import DEFAULT, extract, failures
 from router_service.signals.hints import PREFIX
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from router_service.catalog.policies import RoutingPolicy
     from router_service.jobs.spec import RoutableJob
     from router_service.routing.calibration import Curve, Offer
-    from router_service.routing.insight import Worth
     from router_service.routing.knowledge import Basis
     from router_service.routing.prices import Prices
     from router_service.settings import Settings
@@ -92,6 +91,32 @@ class Insights:
         known |= {job.id: UNREAD for job in wanted if job.id not in signals}
         return known | await self._priced(session, priced, known)
 
+    async def beside(
+        self, session: Session, jobs: Sequence[RoutableJob], *, catalog: Catalog, patience_s: float = math.inf
+    ) -> dict[UUID, Insight]:
+        """What the shadow policy has to know of the jobs that it decides on, and for which it has to have them read; as `of`.
+
+        Apart from that: what only the shadow looks at must not change what the policy in force decides.
+        """
+        looked_at = [(job, policy) for job in jobs if (policy := shadow_of(job, catalog)) is not None]
+        wanted = [(job, policy) for job, policy in looked_at if must_read(job.spec, policy=policy, catalog=catalog)]
+        if not wanted:
+            return {}
+        jobs = [job for job, _policy in wanted]
+        await self._learn(session, jobs, catalog)
+        signals = await self._signals(session, jobs, patience_s=patience_s)
+        known = {job.id: UNREAD for job, _policy in wanted}
+        for job, policy in wanted:
+            if (said := signals.get(job.id)) is not None:
+                insight = self._knowledge.insight(job, said, catalog, policy=policy)
+                known[job.id] = replace(insight, worth=self._knowledge.worth_of(job, policy, said))
+        return known
+
+    async def look_again(self, session: Session, job_ids: Sequence[UUID]) -> None:
+        """Have jobs that no model may do read anew where other extractors have read them: a new one may know what was missing."""
+        versions = {each.name: each.version for each in self._extractors}
+        await decisions.forget_signals(session, job_ids, versions=versions)
+
     async def read(
         self, session: Session, jobs: Sequence[RoutableJob], bodies: Sequence[str], *, catalog: Catalog
     ) -> dict[UUID, Insight]:
@@ -117,21 +142,20 @@ class Insights:
             for job_id, plan in plan_of.items()
         }
 
-    def worth_of(self, job: RoutableJob, policy: RoutingPolicy, signals: Signals | None) -> Worth | None:
-        """What a right answer is worth for a job under a policy, as it was known when `of` was asked last."""
-        return self._knowledge.worth_of(job, policy, signals)
-
     def _known(
         self, jobs: Sequence[RoutableJob], signals: Mapping[UUID, Signals], catalog: Catalog
     ) -> dict[UUID, Insight]:
-        known = {job.id: self._knowledge.insight(job, signals.get(job.id), catalog) for job in jobs}
+        known = {
+            job.id: self._knowledge.insight(job, signals.get(job.id), catalog, policy=catalog.policy_of(job))
+            for job in jobs
+        }
         ours = [job for job in jobs if leaves_choice(job.spec)]
         unmeasured = [job for job in ours if self._is_unmeasured(catalog.policy_of(job), known[job.id])]
         if unmeasured:
             self._first.add(unmeasured, known, catalog)
             self._knowledge = replace(self._knowledge, curves={**self._first.curves, **self._knowledge.curves})
         return {
-            job.id: replace(insight, worth=self.worth_of(job, catalog.policy_of(job), insight.signals))
+            job.id: replace(insight, worth=self._knowledge.worth_of(job, catalog.policy_of(job), insight.signals))
             for job in jobs
             for insight in (known[job.id],)
         }

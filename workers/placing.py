@@ -13,9 +13,9 @@ from router_service.errors import UnavailableError
 from router_service.routing.decision import route
 from router_service.routing.insight import NOTHING
 from router_service.routing.methods import BUILT_IN
+from router_service.routing.reading import shadow_of
 from router_service.routing.replay import versions_of
 from router_service.routing.snapshot import Snapshot
-from router_service.routing.strategies import share_of
 from router_service.store.decisions import Routed
 from router_service.telemetry.logs import logger
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 log = logger(__name__)
 PLACE_S = 15.0  # a ticket waits no longer in a worker
 FULL_WAIT_S = 1.0  # a guess: when a call of a full model may end
-SHADOW = "shadow"
 # Under these what was placed just now counts: a whole pass decided on one snapshot would run to one model.
 LOOK_AT_LOAD = frozenset({Strategy.LEAST_BUSY, Strategy.USAGE, Strategy.LATENCY, Strategy.FASTEST})
 FEW = 16
@@ -57,7 +56,7 @@ class Placed:
 class Round:
     """What a pass knows while it places: the live counters, what was placed, and what of each model is full by now.
 
-    `known`: what is known of the jobs that had to be read.
+    `known`: what is known of the jobs that had to be read; `beside`: of those that the shadow policy had to have read.
     """
 
     catalog: Catalog
@@ -66,6 +65,7 @@ class Round:
     placed: list[Placed] = field(default_factory=list)
     decided: dict[UUID, Routed] = field(default_factory=dict)
     known: Mapping[UUID, Insight] = field(default_factory=dict)
+    beside: Mapping[UUID, Insight] = field(default_factory=dict)
     shut: bool = False
     _seen: dict[str, Snapshot] = field(default_factory=dict)
 
@@ -144,13 +144,10 @@ class Placing:
 
     def _shadow(self, job: RoutableJob, now: Round) -> Decision | None:
         """What the shadow policy makes of a job, if it looks at it."""
-        shadow = now.catalog.shadow
-        if shadow is None or share_of(job.id, SHADOW) > shadow.share:
+        policy, insight = shadow_of(job, now.catalog), now.beside.get(job.id, NOTHING)
+        if policy is None or not insight.is_read:
             return None
-        known = now.insight(job)
-        worth = self._insights.worth_of(job, shadow.policy, known.signals)
-        insight = replace(known, worth=worth, prices=None)
-        return self._route(job, now, policy=shadow.policy, insight=insight)
+        return self._route(job, now, policy=policy, insight=insight)
 
     def _route(self, job: RoutableJob, now: Round, *, policy: RoutingPolicy, insight: Insight) -> Decision:
         return route(

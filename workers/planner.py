@@ -1,6 +1,6 @@
 """Plans whole batches, and tells what a batch would come to. In the janitor's process; two of them do no harm.
 
-Nothing waits for a planner for long: a batch that has no plan by `plan_until` goes on without one.
+Nothing waits for a planner for long: a batch that has no plan by `plan_until` goes on without one. One with a budget does wait.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from uuid import UUID
 
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.capacity import room
+from router_service.capacity.scopes import scopes_of
+from router_service.errors import UnavailableError
+from router_service.routing.counters import Counters
+from router_service.routing.methods import BUILT_IN
 from router_service.routing.replay import job_of
 from router_service.store import plans, quotes, sweeps
 from router_service.store.plans import StoredPlan
@@ -22,8 +26,8 @@ if TYPE_CHECKING:
 
     from router_service.catalog.models import Catalog
     from router_service.jobs.spec import RoutableJob
-    from router_service.routing.counters import Counters
     from router_service.routing.insight import Insight
+    from router_service.routing.methods import Methods
     from router_service.store.plans import DueBatch
     from router_service.store.quotes import Question
     from workers.assigning import Dealt, Work
@@ -42,27 +46,41 @@ PAGE = 200  # what is reckoned between two looks at the other loops
 DAY_S = 86_400.0
 TRIED_S = 900.0
 PLANNING_S = 1.0  # from when a batch is taken to be planned for the first time to its first call
+WENT_WRONG = "planning failed ({}): this is our mistake, see the janitor's log"  # no message: it may quote a request
 START_S = 1.5  # from its creation; a quote counts it in
 
 
 class Planner:
     """Each step is one of the janitor's loops. Reading, reckoning and solving are done in threads."""
 
-    def __init__(self, runtime: Runtime, insights: Insights) -> None:
+    def __init__(self, runtime: Runtime, insights: Insights, *, methods: Methods = BUILT_IN) -> None:
         self._runtime = runtime
         self._insights = insights
-        self._planned_under = 0
+        self._methods = methods
+        self._planned_under = ""
 
     async def plan_batches(self) -> None:
         """Every batch that is due."""
-        if self._planned_under != self._runtime.offer.version:
-            await self._make_due(self._runtime.offer.version)
+        if self._planned_under != self._runtime.offer.catalog.hash:
+            await self._make_due(self._runtime.offer.catalog.hash)
         while (due := await self._claim()) is not None:
-            await self._plan(due)
+            try:
+                await self._plan(due)
+            except UnavailableError:
+                raise
+            except Exception as error:
+                log.exception("a batch could not be planned", batch=str(due.id))
+                await self._failed(due, error)
 
     async def answer_quotes(self) -> None:
         while (question := await self._take_question()) is not None:
-            told = await self._quote(question)
+            try:
+                told = await self._quote(question)
+            except UnavailableError:
+                raise  # to be taken again
+            except Exception as error:
+                log.exception("a quote failed", quote=str(question.id))
+                told = {"failed": WENT_WRONG.format(type(error).__name__)}
             async with self._runtime.database.transaction() as session:
                 await quotes.answer(session, question.id, told)
             log.info("quote answered", quote=str(question.id), jobs=question.asked["jobs"])
@@ -71,15 +89,15 @@ class Planner:
         async with self._runtime.database.transaction() as session:
             await quotes.forget(session, kept_s=DAY_S, tried_s=TRIED_S)
 
-    async def _make_due(self, version: int) -> None:
-        """Other models, other plans."""
+    async def _make_due(self, catalog: str) -> None:
+        """Other models, other plans; a janitor that starts, or another one's, keeps what was planned under this one."""
         async with self._runtime.database.transaction() as session:
-            await plans.make_due(session)
-        self._planned_under = version
+            await plans.make_due(session, catalog=catalog)
+        self._planned_under = catalog
 
     async def _claim(self) -> DueBatch | None:
         async with self._runtime.database.transaction() as session:
-            return await plans.claim(session, again_s=AGAIN_S)
+            return await plans.claim(session, catalog=self._runtime.offer.catalog.hash, again_s=AGAIN_S)
 
     async def _take_question(self) -> Question | None:
         async with self._runtime.database.transaction() as session:
@@ -96,6 +114,7 @@ class Planner:
         if not jobs:
             return
         counters, begins_after_s = await self._counters(catalog), PLANNING_S if due.plan is None else 0.0
+        shared = await self._shared(catalog, due.tenant_id)
         left_usd = None if due.budget_usd is None else max(0.0, due.budget_usd - progress.committed_usd)
         from workers.assigning import Work, latencies_of  # noqa: PLC0415 (the solver is loaded where a batch is planned)
 
@@ -112,6 +131,8 @@ class Planner:
             slots=due.slots,
             own=progress.under_way,
             others=others,
+            shared=shared,
+            methods=self._methods,
         )
         before = Plan.from_json(stored[due.plan]["plan"]) if due.plan in stored else None
         found = await asyncio.to_thread(_solved, work, before)
@@ -125,6 +146,11 @@ class Planner:
         again_s = LEAST_AGAIN_S if is_near else AGAIN_S if isinstance(found, Infeasible) else _again_s(found.plan)
         await self._store(due, found, latencies_of(catalog, counters), begins_after_s=begins_after_s, again_s=again_s)
 
+    async def _failed(self, due: DueBatch, error: Exception) -> None:
+        """Say so, and try again later: what stands in its way may be a model's state of the moment."""
+        async with self._runtime.database.transaction() as session:
+            await plans.keep(session, due, note=WENT_WRONG.format(type(error).__name__), again_s=AGAIN_S)
+
     async def _store(
         self,
         due: DueBatch,
@@ -137,7 +163,7 @@ class Planner:
         async with self._runtime.database.transaction() as session:
             if isinstance(found, Infeasible) or found.plan.hash == due.plan:
                 note = str(found) if isinstance(found, Infeasible) else found.note
-                await plans.keep(session, due.id, note=note, again_s=again_s)
+                await plans.keep(session, due, note=note, again_s=again_s)
             else:
                 stored = StoredPlan(
                     hash=found.plan.hash,
@@ -171,6 +197,16 @@ class Planner:
         live = await self._runtime.limiter.snapshot(catalog.models)
         return {model.id: room.counters_of(model.limits, live[model.id]) for model in catalog.models}
 
+    async def _shared(self, catalog: Catalog, tenant_id: str) -> dict[str, Counters]:
+        """How much of the limits of groups and of the tenant is in use, by scope."""
+        of_models = (scopes_of(model, catalog=catalog, tenant_id=tenant_id) for model in catalog.models)
+        scopes = {scope.name: scope for each in of_models for scope in each[1:]}
+        live = await self._runtime.limiter.snapshot_of(list(scopes.values()))
+        return {
+            name: Counters(in_flight=each.in_flight, wait_s=0.0, paused_s=0.0, room=0, rates=each.rates)
+            for name, each in live.items()
+        }
+
     async def _quote(self, question: Question) -> dict[str, Any]:
         """The answer as it is stored: a quote, or what cannot be kept."""
         catalog, asked = self._runtime.offer.catalog, question.asked
@@ -193,11 +229,13 @@ class Planner:
             budget_usd=asked["budget_usd"],
             slots=asked["max_parallel_requests"],
             others=others,
+            shared=await self._shared(catalog, question.tenant_id),
+            methods=self._methods,
         )
         found = await asyncio.to_thread(_solved, work, None)
         if isinstance(found, Infeasible):
             return {"note": str(found)}
-        return {"quote": (found.quoted or {}) | {"after_s": START_S}}
+        return {"quote": (found.quoted or {}) | {"after_s": START_S}, "note": found.note}
 
 
 def _is_over(why: Infeasible, left_usd: float, *, is_first: bool) -> bool:

@@ -147,6 +147,9 @@ class Router:
                     session, [each.job for each in ready], catalog=catalog, patience_s=MOST_READING_S
                 )
                 ready = [each for each in ready if now.insight(each.job).is_read]  # the rest in the next pass
+                now.beside = await self._insights.beside(
+                    session, [each.job for each in ready], catalog=catalog, patience_s=MOST_READING_S
+                )
                 weights = {each.tenant_id: catalog.tenant(each.tenant_id).weight for each in taken}
                 waiting = await self._placing.place(await self._in_order(ready, weights), now)
                 blocked_by = unplanned | await self._sort(session, waiting, now)
@@ -198,6 +201,7 @@ class Router:
             await dispatch.expire(session, late)
         if homeless:
             await dispatch.hold(session, homeless, hold_s=HOMELESS_HOLD_S)
+            await self._insights.look_again(session, [job_id for job_id in homeless if job_id in now.known])
         if apart:
             await dispatch.move_lanes(session, apart)
         return blocked

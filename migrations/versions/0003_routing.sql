@@ -34,7 +34,7 @@ CREATE TABLE plans (
 );
 
 -- A batch that is planned waits for its first plan until `plan_until`; what is left of it is planned again when `plan_due_at`
--- comes. `quoted`: what its first plan promised; `plan_note`: what of its goal cannot be kept, and what could.
+-- comes, or another catalog than `plan_catalog`. `quoted`: what its first plan promised; `plan_note`: what of its goal cannot be kept, and what could.
 ALTER TABLE batches
   ADD COLUMN plan text,
   ADD COLUMN planned_at timestamptz,
@@ -42,6 +42,7 @@ ALTER TABLE batches
   ADD COLUMN plan_note text,
   ADD COLUMN plan_until timestamptz,
   ADD COLUMN plan_due_at timestamptz,
+  ADD COLUMN plan_catalog text,
   ADD COLUMN budget_usd float8 CONSTRAINT batches_budget CHECK (budget_usd >= 0),
   ADD COLUMN finish_by timestamptz;
 CREATE INDEX batches_plan_due ON batches (plan_due_at)

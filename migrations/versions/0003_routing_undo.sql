@@ -4,7 +4,7 @@ DROP TABLE feedback;
 DROP TABLE calibrations;
 DROP TABLE quotes;
 DROP INDEX batches_plan_due;
-ALTER TABLE batches DROP COLUMN finish_by, DROP COLUMN budget_usd, DROP COLUMN plan_due_at, DROP COLUMN plan_until,
+ALTER TABLE batches DROP COLUMN finish_by, DROP COLUMN budget_usd, DROP COLUMN plan_catalog, DROP COLUMN plan_due_at, DROP COLUMN plan_until,
   DROP COLUMN plan_note, DROP COLUMN quoted, DROP COLUMN planned_at, DROP COLUMN plan;
 DROP TABLE plans;
 DROP INDEX decisions_listed;

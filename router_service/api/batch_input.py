@@ -47,8 +47,9 @@ KNOWN_KEYS = frozenset({"custom_id", "method", "url", "body", "router"})
 class LineReader:
     """Turns lines into jobs and remembers what is needed to judge the next line.
 
-    `accepted_at`: the database's time. `router`: what the batch says of routing for all its lines. `total`, `auto` and `refused`:
-    lines so far, those that leave the choice of a model to the router, and those that no model on offer may take.
+    `accepted_at`: the database's time. `router`: what the batch says of routing for all its lines. `waits_apart`: its
+    jobs may wait long for a plan. `total`, `auto` and `refused`: lines so far, those that leave the choice of a model to the
+    router, and those that no model on offer may take.
     """
 
     tenant_id: str
@@ -57,6 +58,7 @@ class LineReader:
     catalog: Catalog
     accepted_at: datetime
     router: Mapping[str, Any] = field(default_factory=dict)
+    waits_apart: bool = False
     errors: list[dict[str, Any]] = field(default_factory=list)
     total: int = 0
     auto: int = 0
@@ -125,6 +127,7 @@ class LineReader:
             body=encode_body(cast("dict[str, Any]", body)),
             priority=BATCH_PRIORITY,
             deadline=self.deadline,
+            waits_apart=self.waits_apart and spec.model == AUTO,
             refusal=None if why_not is None else Refusal(self.accepted_at, NO_MODEL, printable(why_not)),
         )
 

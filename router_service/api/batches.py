@@ -29,7 +29,7 @@ from router_service.store.session import Session
 
 routes = APIRouter(prefix="/v1/batches", tags=["batches"])
 FEWEST_PLANNED = 50  # lines for `auto`: with fewer there is little to gain
-PLAN_WAIT_S = 20.0
+PLAN_WAIT_S = 20.0  # then jobs go on without a plan
 
 
 class BatchRequest(BaseModel):
@@ -98,8 +98,12 @@ async def create(request: BatchRequest, here: Here, principal: Caller) -> dict[s
             catalog=catalog,
             accepted_at=expires_at - timedelta(seconds=window),
             router=said_of(request.router),
+            waits_apart=request.budget_usd is not None,
         )
-        await _fill(session, file_id, reader, fewest_planned=(0 if has_goal else FEWEST_PLANNED) if plans else None)
+        # Without its plan a budget is kept by nobody: such a batch waits for it to its end.
+        wait_s = PLAN_WAIT_S if request.budget_usd is None else window
+        fewest = 0 if has_goal else FEWEST_PLANNED
+        await _fill(session, file_id, reader, fewest_planned=fewest if plans else None, plan_wait_s=wait_s)
         row = await batches.get(session, batch_id, tenant_id=principal.tenant_id)
         failpoint("api.batches.before_commit")
     failpoint("api.batches.after_commit")
@@ -261,8 +265,13 @@ def show(row: Any) -> dict[str, Any]:
     }
 
 
-async def _fill(session: Session, file_id: UUID, reader: LineReader, *, fewest_planned: int | None) -> None:
-    """Store the jobs, or none of them and the errors. With so many lines for `auto` it is planned; None: with no number."""
+async def _fill(
+    session: Session, file_id: UUID, reader: LineReader, *, fewest_planned: int | None, plan_wait_s: float
+) -> None:
+    """Store the jobs, or none of them and the errors.
+
+    With so many lines for `auto` (None: with no number) it is planned, and they wait at most so long for that.
+    """
     try:
         async with session.savepoint():
             await store_lines(session, file_id, reader)
@@ -272,7 +281,7 @@ async def _fill(session: Session, file_id: UUID, reader: LineReader, *, fewest_p
         await batches.refused(session, reader.batch_id, errors=reader.errors)
         return
     is_planned = fewest_planned is not None and reader.auto >= fewest_planned
-    await batches.counted(session, reader.batch_id, total=reader.total, plan_wait_s=PLAN_WAIT_S if is_planned else None)
+    await batches.counted(session, reader.batch_id, total=reader.total, plan_wait_s=plan_wait_s if is_planned else None)
 
 
 def _by_model(rows: Any) -> list[dict[str, Any]]:

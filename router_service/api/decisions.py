@@ -160,8 +160,7 @@ def _policy(document: Mapping[str, Any], catalog: Catalog) -> RoutingPolicy:
         told = [problem[:MOST_LETTERS] for problem in error.problems[:MOST_PROBLEMS]]
         if (more := len(error.problems) - len(told)) > 0:
             told.append(f"and {more} more")
-        said = f"policy: {' | '.join(told)}"
-        raise InvalidRequestError(said, param="policy") from error
+        raise InvalidRequestError(f"policy: {' | '.join(told)}", param="policy") from error
 
 
 def _count(value: Any) -> int:

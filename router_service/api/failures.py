@@ -66,11 +66,11 @@ async def _unprocessable(request: Request, error: Exception) -> JSONResponse:
         what = problem.get("ctx", {}).get("error", "it cannot be read")
         message = f"the body is not JSON: {what} (at character {problem['loc'][-1]})"
         return failure(400, message, kind="invalid_request_error", code="invalid_json")
-    place = tuple(part[:MOST_QUOTED] if isinstance(part, str) else part for part in problem["loc"][1:])
-    path = ".".join(map(str, place)) or str(problem["loc"][0])
+    place = tuple(part[:MOST_QUOTED] if isinstance(part, str) else part for part in problem["loc"])
+    path = ".".join(map(str, place[1:])) or str(place[0])
     message = problem["msg"]
     if problem["type"] == "extra_forbidden" and (root := _body_of(request)) is not None:
-        message = unknown_key(place, root)
+        message = unknown_key(place[1:], root)
     return failure(400, f"{path}: {message}", kind="invalid_request_error", param=path, code="invalid_value")
 
 

@@ -165,7 +165,7 @@ async def explain(job_id: str, here: Here, principal: Caller) -> dict[str, Any]:
             raise not_found(job_id)
         why = await jobs.explain(session, identity)
         texts = await catalogs.of_hashes(session, {each["catalog"] for each in why.decisions})
-    known = await asyncio.to_thread(lambda: {name: catalogs.restored(text, name=name) for name, text in texts.items()})
+    known = {name: await asyncio.to_thread(catalogs.restored, text, name=name) for name, text in texts.items()}
     return {
         "id": job_id,
         "status": row.state,

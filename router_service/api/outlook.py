@@ -46,7 +46,8 @@ async def look(here: State, rows: Sequence[Any]) -> list[tuple[Decision, Gaps]]:
         worth = known.worth_of(job, policy, signals)
         is_planned = spec.model == AUTO and policy.plan is not False
         prices = priced.get(getattr(row, "plan", None) or "") if is_planned else None
-        insight = replace(known.insight(job, signals, catalog), worth=worth, is_read=signals is not None, prices=prices)
+        told = known.insight(job, signals, catalog, policy=policy)
+        insight = replace(told, worth=worth, is_read=signals is not None, prices=prices)
         decision = route(job, catalog=catalog, counters=counters, policy=policy, insight=insight, methods=here.methods)
         return decision, Gaps.of(Question.of(job, policy=policy, insight=insight))
 

@@ -168,8 +168,11 @@ async def _quote(here: State, quote_id: UUID, tenant_id: str) -> dict[str, Any]:
     shown["refused"] = row.asked.get("refused", 0)
     if row.answer is None:
         return shown | {"status": "pending"}
-    if "note" in row.answer:
-        return shown | {"status": "impossible", "note": row.answer["note"]}
+    if "failed" in row.answer:
+        return shown | {"status": "failed", "note": row.answer["failed"]}
+    shown |= {"note": row.answer.get("note")}
+    if "quote" not in row.answer:
+        return shown | {"status": "impossible"}
     return shown | {"status": "possible"} | told_quote(row.answer["quote"])
 
 

@@ -177,7 +177,15 @@ def _per_token(price: float | None) -> float | None:
 
 
 def spec_of(shape: ChatShape, wished: Wished) -> JobSpec:
-    """What a request asks for in all: its sizes, and what it says of routing."""
+    """What a request asks for in all: its sizes, and what it says of routing.
+
+    Raises InvalidRequestError where it caps its cost, but asks for several answers that nobody bounds.
+    """
+    if wished.preferences.max_cost_usd is not None and shape.tokens_out is None and shape.choices > 1:
+        raise InvalidRequestError(
+            f"router.max_cost_usd: what n = {shape.choices} answers may cost is not known without max_tokens",
+            param="router.max_cost_usd",
+        )
     return JobSpec(
         model=shape.model,
         tokens_in=shape.tokens_in,

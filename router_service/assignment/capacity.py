@@ -112,13 +112,19 @@ def _limits(name: str, told: Limits | Caps, models: tuple[str, ...], use: Use, h
             found.append(_limit(f"{kind} of {name}", unit, models, rate, rate * burst_s, use))
     for value, unit, kind in ((told.rpd, Unit.REQUESTS, "rpd"), (told.tpd, Unit.TOKENS, "tpd")):
         if value is not None:
-            left = value * (1 - use.day_share)
-            is_short = horizon_s is None or horizon_s <= DAY_S
-            rate, burst = (0.0, left) if is_short and horizon_s is not None else (left / DAY_S, 0.0)
+            rate, burst = _per_day(value, use.day_share, horizon_s)
             found.append(_limit(f"{kind} of {name}", unit, models, rate, burst, use))
     if told.slots is not None:
         found.append(_limit(f"slots of {name}", Unit.SLOT_S, models, max(0.0, told.slots - use.slots), 0.0, use))
     return found
+
+
+def _per_day(value: float, used: float, horizon_s: float | None) -> tuple[float, float]:
+    """Rate and burst of a limit per day, of which a share is used: that comes back within a day."""
+    if horizon_s is None:
+        return value / DAY_S, 0.0
+    days = horizon_s / DAY_S
+    return (0.0, value * (1 - used)) if days <= 1 else (value * (1 - used / days) / DAY_S, 0.0)
 
 
 def _limit(name: str, unit: Unit, models: tuple[str, ...], rate: float, burst: float, use: Use) -> Limit:

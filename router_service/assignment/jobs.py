@@ -22,6 +22,8 @@ Keys: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint64]]
 
 TWO_64 = 2**64
 ENOUGH = 20_000  # jobs on which prices are found; a share of these is known to 0.4 %
+MOST_PAIRS = 2_000_000  # of a job and a model that are looked at: with more than 100 models fewer jobs are
+LEAST = 1000  # jobs, whatever the number of models
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +128,14 @@ class Jobs:
         )
 
 
-def sample_of(jobs: Jobs, most: int = ENOUGH) -> Jobs:
-    """At most so many, always the same: the least keys, which are hashes and so have nothing to do with the jobs' content."""
+def enough(models: int, most: int = ENOUGH) -> int:
+    """How many jobs to look at, with so many models on offer."""
+    return min(most, max(LEAST, MOST_PAIRS // max(1, models)))
+
+
+def sample_of(jobs: Jobs) -> Jobs:
+    """Enough of them, always the same: the least keys, which are hashes and so have nothing to do with the jobs' content."""
+    most = enough(len(jobs.models))
     if len(jobs) <= most:
         return jobs
     return jobs.take(np.sort(np.argsort(jobs.keys, kind="stable")[:most]))

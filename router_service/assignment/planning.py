@@ -12,8 +12,8 @@ from router_service.assignment.choice import choices
 from router_service.assignment.jobs import sample_of
 from router_service.assignment.loads import sums_of
 from router_service.assignment.plan import Binding, Plan
-from router_service.assignment.prices import Rule, Stake, bound, limit_rule, prices_for
-from router_service.assignment.program import members, units_of
+from router_service.assignment.prices import Meters, Rule, Stake, bound, prices_for
+from router_service.assignment.program import members
 from router_service.routing.prices import Toll
 
 if TYPE_CHECKING:
@@ -119,13 +119,13 @@ class _Pricing:
 
     def rules(self, jobs: Jobs, wanted: Flags, *, lift: float = 0.0, time_s: float | None = None) -> list[Rule]:
         """Those of the quality and the limits that are wanted; a limit's use is in shares of its room in the planned time."""
-        found = []
+        found, meters = [], Meters.of(jobs, [each for each, use in zip(self.limits, wanted[1:], strict=True) if use])
         if wanted[0]:
             found.append(Rule(used=-jobs.quality, most=-((self.frame.target or 0.0) + lift)))
         for limit, is_wanted in zip(self.limits, wanted[1:], strict=True):
             if is_wanted:
                 most = 1.0 if time_s is None else self.room(limit, time_s) / self.room(limit)
-                found.append(limit_rule(jobs, limit, room=self.room(limit), most=most))
+                found.append(meters.rule(limit, room=self.room(limit), most=most))
         return found
 
     def choices(self, price: Floats) -> Ints:
@@ -134,11 +134,9 @@ class _Pricing:
     def _overruns(self, price: Floats) -> Floats:
         """By how much the choices at this price miss the target, and overrun each limit (a share of its room)."""
         at, rows = self.choices(price), np.arange(len(self.jobs))
-        units = units_of(self.jobs, len(self.jobs.models))
+        meters = Meters.of(self.jobs, self.limits)
         over = [(self.frame.target or 0.0) - float(self.jobs.quality[rows, at].mean())]
-        for limit in self.limits:
-            used = (units[limit.unit] * members(limit, self.jobs.models))[rows, at]
-            over.append(float(used.mean()) / self.room(limit) - 1)
+        over += [meters.mean_used(limit, at) / self.room(limit) - 1 for limit in self.limits]
         return np.array(over)
 
     def bound_usd(self, price: Floats) -> float:

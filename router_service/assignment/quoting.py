@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from router_service.assignment.choice import choices
-from router_service.assignment.jobs import lots_of
+from router_service.assignment.jobs import enough, lots_of
 from router_service.assignment.loads import sums_of
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.assignment.solving import solve
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from router_service.assignment.goal import Goal
     from router_service.assignment.jobs import Floats, Ints, Jobs
 
-MOST = 20_000  # jobs that are looked at one by one
 Z = 1.96  # 95 % of a normal distribution
 ORDER = 0.03  # of the time: what the order of long and short calls changes, whatever their mean
 DRAWS = 3
@@ -94,11 +93,22 @@ class Verdict:
 
 
 def quote(
-    jobs: Jobs, *, capacity: Capacity, goal: Goal, spread: Spread | None = None, most: int = MOST
+    jobs: Jobs,
+    *,
+    capacity: Capacity,
+    goal: Goal,
+    spread: Spread | None = None,
+    total: int | None = None,
+    most: int | None = None,
 ) -> Quote | Infeasible:
-    """What to expect. Of more than `most` jobs a sample is looked at, in which each set of eligible models has its part."""
+    """What to expect of `jobs`, or of `total` jobs that are like them.
+
+    Of more than `most` (without it: than is `enough`) a sample is looked at, in which each set of eligible models has its part.
+    """
+    most = enough(len(jobs.models)) if most is None else most
     seen = jobs if len(jobs) <= most else jobs.take(stratified(jobs, most))
-    scale = len(jobs) / len(seen)
+    total = len(jobs) if total is None else total
+    scale = total / len(seen)
     plan = solve(seen, capacity=capacity, goal=goal, scale=scale)
     if isinstance(plan, Infeasible):
         return plan
@@ -107,7 +117,7 @@ def quote(
     costs = seen.cost_usd[np.arange(len(seen)), at]
     return Quote(
         plan=plan,
-        jobs=len(jobs),
+        jobs=total,
         looked_at=len(seen),
         cost_usd=_around(plan.cost_usd, Z * _cost_error_usd(costs, spread, scale)),
         finish_s=_finish_s(seen, at, capacity, spread, scale),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from router_service.assignment.prices import Rule, Stake, bound, limit_rule, prices_for
-from router_service.assignment.program import Aim, Program, members, units_of
+from router_service.assignment.prices import Meters, Rule, Stake, bound, prices_for
+from router_service.assignment.program import Aim, Program
 from router_service.assignment.work import works_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ ROUNDS = 3
 ENOUGH = 2e-3
 SOFTNESS = 5e-4  # of a probability
 HIGHEST = 1e3
+LIMIT_S = 5.0  # 300 classes and 100 models take half a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -38,22 +39,29 @@ class Optimum:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Search:
-    """Jobs, each of which stands for `scale`, and what they meet."""
+    """Jobs, each of which stands for `scale`, and what they meet. `limit_s`: how long the solver may take for a round."""
 
     jobs: Jobs
     limits: tuple[Limit, ...]
     scale: float
+    limit_s: float = LIMIT_S
 
     def best(self, aim: Aim, asked: Asked, *, near: Work | None = None) -> Optimum | None:
         """The optimum under what is asked, or None where nothing meets it.
 
-        `near`: classes to begin from, over which a solution is known to exist.
+        `near`: classes to begin from, over which a solution is known to exist. A later round that takes too long is left out;
+        TimeoutError where the first does.
         """
         found: Optimum | None = None
         work = self._work(None) if near is None else near
         for _round in range(ROUNDS):
             program = Program(work=work, limits=self.limits, models=self.jobs.models)
-            solution = program.best(aim, asked)
+            try:
+                solution = program.best(aim, asked, limit_s=self.limit_s)
+            except TimeoutError:
+                if found is None:
+                    raise
+                break
             if solution is None:
                 break
             gained = np.inf if found is None else found.solution.objective - solution.objective
@@ -72,13 +80,14 @@ class Search:
         jobs, total = self.jobs, len(self.jobs) * self.scale
         limits = () if asked.deadline_s is None else self.limits
         rooms = [each.room(asked.deadline_s or 0.0) / total for each in limits]
-        is_open = jobs.eligible
+        is_open = jobs.eligible.copy()
+        meters = Meters.of(jobs, limits)
         rules, start = [], []
         for limit, toll, room in zip(limits, near.tolls, rooms, strict=False):
             if room <= 0:
-                is_open = is_open & (members(limit, jobs.models) == 0)
+                is_open[:, meters.columns(limit)] = False
             else:
-                rules.append(limit_rule(jobs, limit, room=room))
+                rules.append(meters.rule(limit, room=room))
                 start.append(max(0.0, float(toll)) * room)
         if asked.budget_usd:
             mean_usd = asked.budget_usd / total
@@ -97,8 +106,9 @@ class Search:
         jobs = self.jobs
         score = (float(aim is Aim.COST) + solution.budget_price) * jobs.cost_usd
         score = score - (float(aim is Aim.QUALITY) + solution.quality_usd) * jobs.quality
-        units = units_of(jobs, len(jobs.models))
-        for limit, toll in zip(self.limits, solution.tolls, strict=True):
-            if toll > 0:
-                score += toll * units[limit.unit] * members(limit, jobs.models)
+        binding = [(limit, toll) for limit, toll in zip(self.limits, solution.tolls, strict=True) if toll > 0]
+        meters = Meters.of(jobs, [limit for limit, _toll in binding])
+        for limit, toll in binding:
+            at = meters.columns(limit)
+            score[:, at] += toll * meters.by_unit[limit.unit][at].T
         return np.asarray(np.where(jobs.eligible, score, np.inf).argmin(axis=1), dtype=np.int64)

@@ -17,7 +17,7 @@ from router_service.assignment.jobs import sample_of
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.assignment.planning import FREE_USD, Frame, plan_of
 from router_service.assignment.program import Aim, Asked, members
-from router_service.assignment.search import Search
+from router_service.assignment.search import LIMIT_S, Search
 
 if TYPE_CHECKING:
     from router_service.assignment.capacity import Capacity, Limit
@@ -30,14 +30,18 @@ TIME_SHARE = 0.003  # of the cost, which may be given for an earlier end where n
 RESERVE = 0.005  # of the time, kept back in planning for answers that are longer than expected
 SLACK = 1e-7
 TIGHTENED = 3
+CHEAPENED = (1, 4, 16, 64)  # times what seems to be too much: a few jobs move in large steps
+STEP = 0.25  # of a job's probability of a right answer: the least of those steps
 STUCK = 0.2  # of a delay: what less than this is gained from, a late call keeps up and not the limits
 
 
-def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> Plan | Infeasible:
+def solve(
+    jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0, limit_s: float = LIMIT_S
+) -> Plan | Infeasible:
     """The cheapest way to meet the goal. Each job stands for `scale` of them where `jobs` is a sample.
 
-    A plan may end a little after the deadline (`finish_s`) where single long calls, and no limit, take it there.
-    Raises ValueError for no jobs at all.
+    A plan may end a little after the deadline (`finish_s`) where single long calls, and no limit, take it there. Where the
+    solver takes more than `limit_s` for a step, there is no plan: the Infeasible says so. Raises ValueError for no jobs at all.
     """
     if len(jobs) == 0:
         raise ValueError("there are no jobs to assign; a plan needs one at least")
@@ -49,7 +53,14 @@ def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> 
         least_s = float(fastest_s.max())
         return Infeasible(broken=("deadline",), stranded=round(stranded * scale), least_finish_s=least_s)
     few = sample_of(jobs)
-    search = Search(jobs=few, limits=capacity.limits, scale=scale * len(jobs) / len(few))
+    search = Search(jobs=few, limits=capacity.limits, scale=scale * len(jobs) / len(few), limit_s=limit_s)
+    try:
+        return _solved(jobs, search, capacity=capacity, goal=goal, scale=scale)
+    except TimeoutError as error:
+        return Infeasible(broken=(f"the solver's time ({error})",))
+
+
+def _solved(jobs: Jobs, search: Search, *, capacity: Capacity, goal: Goal, scale: float) -> Plan | Infeasible:
     asked = Asked(quality=goal.quality, budget_usd=goal.budget_usd, deadline_s=goal.deadline_s)
     for tried in _with_reserve(asked, _tail_s(jobs)):
         best = search.best(Aim.QUALITY, replace(tried, quality=None))
@@ -62,7 +73,7 @@ def solve(jobs: Jobs, *, capacity: Capacity, goal: Goal, scale: float = 1.0) -> 
             begun_s = found.begun_s if tried.deadline_s is None or goal.usd_per_s > 0 else tried.deadline_s
             bound_s = found.begun_s if goal.usd_per_s > 0 else goal.deadline_s
             frame = Frame(target=target, begun_s=begun_s, bound_s=bound_s, scale=scale)
-            return _in_deadline(jobs, capacity, found=found, frame=frame, deadline_s=goal.deadline_s)
+            return _in_budget(jobs, capacity, found=found, frame=frame, goal=goal)
     return explain(search, asked, tail_s=_tail_s(jobs))
 
 
@@ -119,6 +130,23 @@ def _cheapest(search: Search, asked: Asked, *, target: float | None, near: Optim
     priced = replace(asked, usd_per_s=TIME_SHARE * max(found.solution.cost_usd, FREE_USD * total) / begun_s)
     sooner = search.best(Aim.COST, priced, near=found.work)
     return found.solution if sooner is None else sooner.solution
+
+
+def _in_budget(jobs: Jobs, capacity: Capacity, *, found: Solution, frame: Frame, goal: Goal) -> Plan:
+    """The plan; where the jobs' own choices, of which few alike ones take a step too many, cost too much, one of less quality.
+
+    Not where the quality itself was asked for.
+    """
+    plan = _in_deadline(jobs, capacity, found=found, frame=frame, deadline_s=goal.deadline_s)
+    budget_usd = math.inf if goal.budget_usd is None or goal.quality is not None else goal.budget_usd
+    for times in CHEAPENED:
+        if plan.cost_usd <= budget_usd or frame.target is None or plan.quality_usd <= 0:
+            break
+        over = times * max((plan.cost_usd - budget_usd) / (plan.jobs * plan.quality_usd), STEP / len(jobs))
+        frame = replace(frame, target=max(0.0, min(frame.target, plan.quality) - over))
+        cheaper = _in_deadline(jobs, capacity, found=found, frame=frame, deadline_s=goal.deadline_s)
+        plan = min(plan, cheaper, key=lambda each: each.cost_usd)
+    return plan
 
 
 def _in_deadline(jobs: Jobs, capacity: Capacity, *, found: Solution, frame: Frame, deadline_s: float | None) -> Plan:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Bytes: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 MOST = 300
+MOST_COLUMNS = 30_000  # classes x models; with more than 100 models there are fewer classes
+LEAST = 60
 MANY = 20_000  # jobs that are looked at to choose a cut; more differ in the third digit
 ALIKE = 1e-9
 
@@ -39,13 +41,17 @@ class Work:
     label: Ints
 
 
-def works_of(jobs: Jobs, *, choice: Ints | None = None, most: int = MOST) -> Work:
+def works_of(jobs: Jobs, *, choice: Ints | None = None, most: int | None = None) -> Work:
     """At most `most` classes, or one for each set of eligible models and choice where there are more of those.
+
+    Without `most` there are as many as suit the number of models.
 
     Jobs of a class have the same `choice`: a column for each job that an assignment might take, that of the best quality where
     none is given. So that assignment is one that classes can express.
     Sets of eligible models beyond a third of `most` are not told apart: their jobs have nothing but their choice.
     """
+    if most is None:
+        most = min(MOST, max(LEAST, MOST_COLUMNS // len(jobs.models)))
     if choice is None:
         choice = np.asarray(np.where(jobs.eligible, jobs.quality, -1.0).argmax(axis=1), dtype=np.int64)
     eligible = _few_sets(jobs.eligible, choice, most // 3)

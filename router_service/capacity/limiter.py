@@ -230,11 +230,20 @@ class Limiter:
         await self._learn(model, pause_s=pause_s, throttled=False, caps={})
 
     async def snapshot(self, models: Sequence[Model]) -> dict[str, Live]:
-        if not models:
-            return {}
-        question = {"scopes": [model_scope(model).as_json() | {"account": account_scopes(model)} for model in models]}
-        rows = json.loads((await self._scripts.run(("snapshot", question)))[0])
-        return {model.id: _live(row) for model, row in zip(models, rows, strict=True)}
+        lives = await self._snapshot([(model_scope(model), account_scopes(model)) for model in models])
+        return {model.id: live for model, live in zip(models, lives, strict=True)}
+
+    async def snapshot_of(self, scopes: Sequence[Scope]) -> dict[str, Live]:
+        """Of scopes that are no models, by name; what a provider said of their account is told with their models."""
+        lives = await self._snapshot([(scope, ()) for scope in scopes])
+        return {scope.name: live for scope, live in zip(scopes, lives, strict=True)}
+
+    async def _snapshot(self, scopes: Sequence[tuple[Scope, Sequence[str]]]) -> list[Live]:
+        """Each with the names of its accounts."""
+        if not scopes:
+            return []
+        question = {"scopes": [scope.as_json() | {"account": list(account)} for scope, account in scopes]}
+        return [_live(row) for row in json.loads((await self._scripts.run(("snapshot", question)))[0])]
 
     async def is_open(self) -> bool:
         """False after Redis lost its state or was started again, until the counters were rebuilt."""

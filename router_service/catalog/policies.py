@@ -119,7 +119,7 @@ class RoutingPolicy:
             rules=(*bounds.rules, *(rule for rule in self.rules if rule not in bounds.rules)),
             min_quality=max(floors, default=None),
             constraints=tuple(dict.fromkeys((*bounds.constraints, *self.constraints))),
-            signals=self.signals and None if bounds.rules else self.signals,
+            signals=self.signals if bounds == BUILT_IN else self.signals or None,  # bounds look at words
         )
 
     def as_json(self) -> dict[str, Any]:

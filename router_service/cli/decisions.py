@@ -106,6 +106,10 @@ def print_comparison(told: Json) -> None:
         output.tell(
             f"cost and means are of the jobs that have a model: {before['placed']} as it was, {after['placed']} under this policy"
         )
+    if told["blind"]:
+        output.tell(
+            f"{told['blind']} of the requests were not read at the time: this policy looks at words, and knows none of theirs"
+        )
     for move in told["moves"][:MOST_SHOWN]:
         output.tell(f"{move['jobs']} from {move['from']} to {move['to']}")
 

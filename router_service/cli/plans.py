@@ -120,6 +120,8 @@ def _print(told: Json) -> None:
     ]
     looked_at = "" if told["looked_at"] == told["jobs"] else f", {told['looked_at']} looked at"
     output.print_table(("", ""), rows, title=f"{told['jobs']} requests{looked_at}")
+    if told.get("note"):
+        output.say(told["note"])
     if told["refused"]:
         output.say(f"{told['refused']} more lines would fail: no model on offer may take them; they are not quoted")
     if not told["is_planned"]:

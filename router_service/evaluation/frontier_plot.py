@@ -20,7 +20,7 @@ LABEL = 26  # characters of a model's name
 
 
 def svg(report: Mapping[str, Any]) -> str:
-    """One SVG document of a report of `routing.measure`; cost in USD per 1,000 questions, by ratio."""
+    """One SVG document of a report of `routing.measure`; cost in USD per 1,000 questions, by ratio, free ones at its edge."""
     singles = [(each["cost_usd"] * 1000, each["quality"]) for each in report["singles"]]
     router = hull((each["cost_usd"] * 1000, each["quality"]) for each in report["curve"])
     parts = [*_axes(singles + router), *_curves(router, hull(singles), singles + router)]
@@ -70,13 +70,16 @@ def _axes(frame: list[Point]) -> Iterator[str]:
 
 
 def _bounds(frame: list[Point]) -> tuple[float, float, float, float]:
+    """Of the axes. Where something is free, for which no ratio has a place, the lowest cost is a tenth of the least paid one."""
     costs, qualities = zip(*frame, strict=True)
-    return min(costs) * 0.8, max(costs) * 1.4, min(qualities) - 0.02, max(qualities) + 0.02
+    paid = [cost for cost in costs if cost > 0] or [1.0]
+    low = min(paid) * (0.8 if len(paid) == len(costs) else 0.1)
+    return low, max(paid) * 1.4, min(qualities) - 0.02, max(qualities) + 0.02
 
 
 def _place(point: Point, frame: list[Point]) -> tuple[float, float]:
     low, high, bottom, top = _bounds(frame)
-    across = math.log(point[0] / low) / math.log(high / low)
+    across = math.log(max(point[0], low) / low) / math.log(high / low)
     up = (point[1] - bottom) / (top - bottom)
     return round(LEFT + across * (WIDTH - LEFT - RIGHT), 1), round(HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM), 1)
 

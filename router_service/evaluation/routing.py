@@ -14,7 +14,7 @@ import numpy as np
 from router_service.errors import InvalidRequestError
 from router_service.evaluation import frontier
 from router_service.prediction import training
-from router_service.routing.strategies import MARGIN, MARGIN_COST
+from router_service.routing.strategies import margin_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,7 +128,7 @@ def choose(expected: Expected, setting: float) -> NDArray[np.intp]:
         return _least(expected.cost_usd)
     value = expected.p - setting * expected.cost_usd
     usual = int(np.argmax(expected.usual_p - setting * expected.usual_cost_usd))
-    value[:, usual] += max(MARGIN, MARGIN_COST * setting * expected.usual_cost_usd[usual])
+    value[:, usual] += margin_of(1.0, setting * float(expected.usual_cost_usd[usual]))
     best = value >= value.max(axis=1, keepdims=True) - 1e-12
     return _least(np.where(best, expected.cost_usd, np.inf))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 THRESHOLD_NAME = re.compile(r"router-(0(?:\.\d{1,6})?|1(?:\.0{1,6})?)")
-MODEL_BITS = 20  # of a lane's number: which model its jobs wait for
+MODEL_BITS = 20  # of a lane's number: what its jobs wait for
 TYPICAL_TOKENS_OUT = 512  # where nobody bounds an answer and nothing is known of its model
 
 
@@ -104,10 +104,10 @@ def lane_of(spec: JobSpec, *, tenant_id: str, interactive: bool = True) -> int:
     return ~number if interactive else number
 
 
-def split_lane(lane: int, model_id: str) -> int:
-    """The lane, of the same kind, for those of a lane's jobs that wait for this model; for one of that lane it is the same."""
+def split_lane(lane: int, waits_for: str) -> int:
+    """The lane, of the same kind, for those of a lane's jobs that wait for this; for one of that lane it is the same."""
     number = ~lane if lane < 0 else lane
-    apart = (number >> MODEL_BITS << MODEL_BITS) | (_number(model_id) & ((1 << MODEL_BITS) - 1))
+    apart = (number >> MODEL_BITS << MODEL_BITS) | (_number(waits_for) & ((1 << MODEL_BITS) - 1))
     return ~apart if lane < 0 else apart
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,13 @@ MOST_CHARACTERS = 8_000  # of a text; longer ones are read at both ends
 MOST_CACHED = 50_000
 
 
+class Bag(NamedTuple):
+    """A text's different pieces, ascending, and the roots of their counts: what comes again and again does not drown the rest."""
+
+    pieces: NDArray[np.intp]
+    roots: NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedding:
     """Pieces and their vectors, float32 [pieces, size]. `cut` remembers how words were cut, up to a bound."""
@@ -45,16 +52,17 @@ class Embedding:
     def size(self) -> int:
         return int(self.vectors.shape[1])
 
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """[texts, size]: the mean of a text's different pieces, each by the root of its count; zeros where it has none."""
-        out = np.zeros((len(texts), self.size), np.float32)
-        for row, text in enumerate(texts):
-            ids = [piece for word in WORDS.findall(text) for piece in self._cut(word)]
-            if ids:
-                counts = np.bincount(ids)
-                known = counts.nonzero()[0]
-                weights = np.sqrt(counts[known])  # a name that comes again and again does not outweigh the rest
-                out[row] = (weights / weights.sum()).astype(np.float32) @ self.vectors[known]
+    def bag(self, text: str) -> Bag:
+        ids = np.array([piece for word in WORDS.findall(text) for piece in self._cut(word)], np.intp)
+        pieces, counts = np.unique(ids, return_counts=True)
+        return Bag(pieces, np.sqrt(counts))
+
+    def means(self, bags: Sequence[Bag]) -> NDArray[np.float32]:
+        """[bags, size]: the mean of each bag's pieces by their roots; zeros where it has none."""
+        out = np.zeros((len(bags), self.size), np.float32)
+        for row, (pieces, roots) in enumerate(bags):
+            if len(pieces):
+                out[row] = (roots / roots.sum()).astype(np.float32) @ self.vectors[pieces]
         return out
 
     def _cut(self, word: str) -> tuple[int, ...]:

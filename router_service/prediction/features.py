@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from router_service.prediction.embedding import Embedding
+    from router_service.prediction.embedding import Bag, Embedding
 
 OPTION = re.compile(r"(?:^|\n)\s*\(?[A-Pa-p][.):]\s")
 BLANKS = re.compile(r"[^\S\n]+")
@@ -56,16 +56,24 @@ FORM = (
 )
 
 
-def read(texts: Sequence[str], embedding: Embedding) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(words [texts, 2 * embedding.size], form [texts, len(FORM)]): raw, before they are centred and scaled."""
+class Reading(NamedTuple):
+    """`words` [texts, 2 * embedding.size] and `form` [texts, len(FORM)], before they are centred and scaled; `bags` of words."""
+
+    words: NDArray[np.float32]
+    form: NDArray[np.float32]
+    bags: list[Bag]
+
+
+def read(texts: Sequence[str], embedding: Embedding) -> Reading:
     plain = [normalise(text) for text in texts]
     stems = [stem(text) for text in plain]
-    whole = embedding.embed([BLANKS.sub(" ", text) for text in plain])
+    bags = [embedding.bag(BLANKS.sub(" ", text)) for text in plain]
+    whole = embedding.means(bags)
     differ = [row for row, (text, short) in enumerate(zip(plain, stems, strict=True)) if short is not text]
     parts = whole.copy()
-    parts[differ] = embedding.embed([stems[row] for row in differ])
+    parts[differ] = embedding.means([embedding.bag(stems[row]) for row in differ])
     form = np.array([_form(text, short) for text, short in zip(plain, stems, strict=True)], np.float32)
-    return np.hstack([whole, parts]), form.reshape(len(plain), len(FORM))
+    return Reading(np.hstack([whole, parts]), form.reshape(len(plain), len(FORM)), bags)
 
 
 def normalise(text: str) -> str:

@@ -24,32 +24,56 @@ def ridge(x: Floats, y: Floats, penalty: float) -> Floats:
     return np.linalg.solve(gram, x.T @ y).astype(np.float64, copy=False)
 
 
-def ridge_left_out(x: Floats, y: Floats, penalty: float) -> tuple[Floats, Floats]:
-    """(weights, predictions): each row's prediction by the weights of all other rows.
+def ridge_left_out(
+    x: Floats, y: Floats, penalty: float, *, twins: NDArray[np.intp] | None = None
+) -> tuple[Floats, Floats]:
+    """(weights, predictions): each row's prediction by the weights of all other rows, its twin left out too.
 
-    With H = x (x'x + penalty I)^-1 x', row i left out errs by (y_i - (Hy)_i) / (1 - H_ii) (PRESS, Allen 1974).
+    With H = x (x'x + penalty I)^-1 x', rows I left out together err by (1 - H_II)^-1 (y - Hy)_I (PRESS, Allen 1974). `twins`: the
+    place of each row's twin, its own where it has none; the twin of a twin is the row.
     """
     gram = x.T @ x
     gram[np.diag_indices_from(gram)] += penalty
     inverse = np.linalg.inv(gram)
     weights = inverse @ (x.T @ y)
-    leverage = np.einsum("ij,jk,ik->i", x, inverse, x, optimize=True)
-    return weights, y - (y - x @ weights) / np.maximum(1 - leverage, 1e-6)[:, None]
+    spread = x @ inverse
+    own = np.maximum(1 - np.einsum("ij,ij->i", spread, x), 1e-6)[:, None]
+    errors = y - x @ weights
+    if twins is None:
+        return weights, y - errors / own
+    shared = np.where(twins == np.arange(len(x)), 0.0, np.einsum("ij,ij->i", spread, x[twins]))[:, None]
+    apart = np.maximum(own * own[twins] - shared**2, 1e-9)
+    return weights, y - (own[twins] * errors + shared * errors[twins]) / apart
 
 
-def logistic(x: Floats, y: Floats, offset: Floats, penalty: float) -> Floats:
-    """Weights [x's columns, y's columns] that make sigmoid(offset + xw) most likely, less penalty / 2 |w|^2; y in [0, 1].
+def logistic(x: Floats, y: Floats, offset: Floats, penalty: float, *, level_penalty: float | None = None) -> Floats:
+    """Weights [x's columns, y's columns] that make sigmoid(offset + xw) most likely; y in [0, 1].
 
-    Newton's method from 0, NEWTON_STEPS of it: the penalty keeps it well within where that converges.
+    Each column's weights are drawn to 0 by penalty / 2 |w|^2; with a `level_penalty` to weights that all columns share, which are
+    found first: many columns tell what is common to them far better than each tells what is its own. Shared weights are drawn
+    to 0 by level_penalty / 2 |w|^2 for each column, since columns err together.
     """
-    weights = np.zeros((x.shape[1], y.shape[1]))
-    for column in range(y.shape[1]):
-        own = weights[:, column]
-        for _ in range(NEWTON_STEPS):
-            p = sigmoid(offset[column] + x @ own)
-            curvature = (x * (p * (1 - p))[:, None]).T @ x
-            curvature[np.diag_indices_from(curvature)] += penalty
-            own += np.linalg.solve(curvature, x.T @ (y[:, column] - p) - penalty * own)
+    columns = range(y.shape[1])
+    shared = np.zeros(x.shape[1])
+    if level_penalty is not None:
+        shared = _newton(x, y, offset, level_penalty * len(columns))
+        offset = offset + (x @ shared)[:, None]
+    offsets = np.broadcast_to(offset, y.shape)
+    own = [_newton(x, y[:, [column]], offsets[:, [column]], penalty) for column in columns]
+    return np.stack(own, axis=1) + shared[:, None] if own else np.zeros((x.shape[1], 0))
+
+
+def _newton(x: Floats, y: Floats, offset: Floats, penalty: float) -> Floats:
+    """One weight for each column of x, the same for all columns of y, by Newton's method from 0.
+
+    NEWTON_STEPS of it: the penalty keeps it well within where that converges.
+    """
+    weights = np.zeros(x.shape[1])
+    for _ in range(NEWTON_STEPS):
+        p = sigmoid(offset + (x @ weights)[:, None])
+        curvature = (x * (p * (1 - p)).sum(axis=1)[:, None]).T @ x
+        curvature[np.diag_indices_from(curvature)] += penalty
+        weights += np.linalg.solve(curvature, x.T @ (y - p).sum(axis=1) - penalty * weights)
     return weights
 
 

@@ -1,7 +1,7 @@
 """What a trained predictor says of texts, and its file: an .npz of plain arrays and one JSON text, never a pickle.
 
-Everything is linear in two views of a text: its similarity to landmarks (`kernel.View`) and its domain's probabilities. So a
-batch costs two matrix products however many models there are.
+Everything is linear in three views of a text: its similarity to landmarks (`kernel.View`), its domain's probabilities and, for
+these alone, its words. So a batch costs three matrix products however many models there are.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from router_service.prediction.elsewhere import Elsewhere
 from router_service.prediction.embedding import Embedding, shipped
 from router_service.prediction.kernel import View
 from router_service.prediction.linear import one_hot, sigmoid, softmax
+from router_service.prediction.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     Singles = NDArray[np.float32]
 
-FORMAT = 1
+FORMAT = 2
 P_DIGITS = 4  # so that a stored prediction and a repeated one are the same number on every machine
 P_LEAST = 0.002  # nothing is certain
 TOKENS_LEAST = 0.2  # of a model's mean answer
@@ -61,12 +62,13 @@ class Prediction:
 class Heads:
     """What is read off the two views: `base`, plus domain probabilities @ `by_domain`, plus similarity @ `by_landmark`.
 
-    Columns: each model's p(correct), or its logit for models in `Predictor.by_logit`; each model's tokens; the difficulty.
-    `domain_base` and `domain_by_landmark` are the scores that a softmax makes domain probabilities of.
+    Columns: the logit of each model's p(correct); each model's tokens; the difficulty. `domain_base`, `domain_by_landmark` and
+    `domain_by_piece` (of `vocabulary.Vocabulary`) are the scores that a softmax makes domain probabilities of.
     """
 
     domain_base: Singles
     domain_by_landmark: Singles
+    domain_by_piece: Singles
     base: Singles
     by_domain: Singles
     by_landmark: Singles
@@ -82,11 +84,11 @@ class Predictor:
     models: tuple[str, ...]
     domains: tuple[str, ...]
     view: View
+    vocabulary: Vocabulary
     heads: Heads
     far: float
     near: float
     about: Mapping[str, Any]
-    by_logit: tuple[str, ...] = ()
     elsewhere: Elsewhere | None = None
     embedding: Embedding = field(default_factory=shipped, repr=False, compare=False)
 
@@ -101,14 +103,7 @@ class Predictor:
     @property
     def usual_p(self) -> Singles:
         """[models]: each model's share of right answers over the questions it was trained with."""
-        return self._p(self.heads.base)
-
-    def _p(self, values: Singles) -> Singles:
-        """Of values in the columns of the heads, the p(correct) of all models."""
-        means = values[..., : len(self.models)]
-        if not self.by_logit:
-            return means
-        return np.where(np.isin(self.models, self.by_logit), sigmoid(means), means)
+        return sigmoid(self.heads.base[: len(self.models)])
 
     @property
     def usual_tokens(self) -> Singles:
@@ -136,10 +131,11 @@ class Predictor:
         )
 
     def _block(self, texts: Sequence[str], given: Sequence[str | None] | None) -> tuple[Singles, ...]:
-        words, form = features.read(texts, self.embedding)
+        words, form, bags = features.read(texts, self.embedding)
         scaled = self.view.scale(words, form, stem_weight=features.STEM_WEIGHT)
         similarity = self.view.similarity(scaled)
-        domain = softmax(self.heads.domain_base + similarity @ self.heads.domain_by_landmark).astype(np.float32)
+        scores = similarity @ self.heads.domain_by_landmark + self.vocabulary.rows(bags) @ self.heads.domain_by_piece
+        domain = softmax(self.heads.domain_base + scores).astype(np.float32)
         if given is not None:
             told = one_hot(given, self.domains)
             domain = np.where(told.any(axis=1, keepdims=True), told, domain).astype(np.float32)
@@ -151,7 +147,7 @@ class Predictor:
         count = len(self.models)
         tokens_least = TOKENS_LEAST * self.usual_tokens
         parts: tuple[NDArray[Any], ...] = (
-            np.round(np.clip(self._p(values), P_LEAST, 1 - P_LEAST), P_DIGITS),
+            np.round(np.clip(sigmoid(values[:, :count]), P_LEAST, 1 - P_LEAST), P_DIGITS),
             np.maximum(values[:, count : 2 * count], tokens_least).round(1),
             domain.round(P_DIGITS),
             values[:, -1].round(P_DIGITS),
@@ -193,34 +189,37 @@ class Predictor:
             models=tuple(names["models"]),
             domains=tuple(names["domains"]),
             view=View(**{name: singles[name] for name in VIEW}),
+            vocabulary=Vocabulary(
+                pieces=arrays["pieces"].astype(np.intp), rarity=singles["rarity"], unknown=names["unknown"]
+            ),
             heads=Heads(**{name: singles[name] for name in HEADS}),
             far=names["far"],
             near=names["near"],
             about=names["about"],
-            by_logit=tuple(names.get("by_logit", ())),
             elsewhere=Elsewhere(**{name: singles[name] for name in ELSEWHERE}) if ELSEWHERE[0] in singles else None,
             embedding=embedding,
         )
 
     def _names(self) -> dict[str, Any]:
-        names = {
+        return {
             "format": FORMAT,
             "models": list(self.models),
             "domains": list(self.domains),
             "far": self.far,
             "near": self.near,
+            "unknown": self.vocabulary.unknown,
             "about": dict(self.about),
         }
-        return names | ({"by_logit": list(self.by_logit)} if self.by_logit else {})
 
     def _arrays(self) -> dict[str, Singles]:
         view = {name: getattr(self.view, name) for name in VIEW}
         elsewhere = {name: getattr(self.elsewhere, name) for name in ELSEWHERE} if self.elsewhere else {}
-        return view | {name: getattr(self.heads, name) for name in HEADS} | elsewhere
+        words = {"pieces": self.vocabulary.pieces.astype(np.float32), "rarity": self.vocabulary.rarity}
+        return view | words | {name: getattr(self.heads, name) for name in HEADS} | elsewhere
 
 
 VIEW = ("centre", "form_mean", "form_scale", "landmarks")
-HEADS = ("domain_base", "domain_by_landmark", "base", "by_domain", "by_landmark")
+HEADS = ("domain_base", "domain_by_landmark", "domain_by_piece", "base", "by_domain", "by_landmark")
 ELSEWHERE = ("stems", "by_stem")
 HALF = frozenset({"landmarks", "stems"})  # trained with what half precision keeps of them
 

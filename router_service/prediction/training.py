@@ -1,13 +1,13 @@
 """How a predictor is made: in closed form, the same from the same examples, in seconds for some ten thousand of them.
 
 1. Landmarks are drawn from all examples: the view in which all that follows is linear.
-2. Domains: least squares on the labels, sharpened into probabilities.
-3. Each model's share of right answers by domain, from *guessed* domains, as it will be used.
-4. Few factors: the directions in which outcomes of all models vary together (the first is difficulty) are predicted from the
-   text, each with the penalty that suits it; then each model's outcome from domains and factors. Predictions that train
-   the second stage are made without the row itself. A free classifier for each model would choose by its own noise.
-   Of a pair of models only the gain of the one over the other matters, largest for questions neither easy nor hopeless: its
-   second stage is logistic. For pools of 11 and 19 models that made no difference.
+2. Domains: least squares on the labels, from landmarks and single words, sharpened into probabilities. Every later step goes by
+   *guessed* domains, as they will be used.
+3. Few factors: the directions in which outcomes of all models vary together (the first is difficulty) are predicted from the
+   text, each with the penalty that suits it. Predictions that train the next stage are made without the row itself.
+4. Each model's outcome from domains and factors, in logits: the gain of one model over another is largest for questions neither
+   easy nor hopeless. Weights are drawn to those of all models together: a free classifier for each model would choose by its
+   own noise.
 5. A fraction of what is left is taken over by the landmarks directly.
 """
 
@@ -35,6 +35,7 @@ from router_service.prediction.linear import (
     softmax,
 )
 from router_service.prediction.predictor import Heads, Predictor, nearness
+from router_service.prediction.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Singles = NDArray[np.float32]
+    Ints = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +56,14 @@ class Recipe:
     landmarks: int = 1000
     seed: int = 0
     domain_penalty: float = 1.0
-    domain_sharpness: float = 6.0
+    domain_sharpness: float = 10.0
+    vocabulary: int = 3000  # pieces of words that tell the domain
     table_penalty: float = 20.0  # questions of a domain count as this many more of the average
     factors: int = 8
     factor_penalties: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
     factor_scale: float = 0.5
-    stage_penalty: float = 60.0
-    logit_penalty: float = 15.0  # of the second stage where it predicts logits
+    stage_penalty: float = 15.0  # of a model's own weights
+    level_penalty: float = 1.0  # of those of all models together, for each of them
     rest_penalty: float = 10.0
     rest_share: float = 0.3
     tokens_penalty: float = 3.0
@@ -100,27 +103,31 @@ def train(
     texts = [text for part in parts for text in part.texts]
     if len(texts) < LEAST_EXAMPLES:
         raise InvalidRequestError(f"{len(texts)} labelled texts; at least {LEAST_EXAMPLES} are needed to train")
-    words, form = features.read(texts, embedding)
+    words, form, bags = features.read(texts, embedding)
     view = _half(View.fit(words, form, count=recipe.landmarks, stem_weight=features.STEM_WEIGHT, seed=recipe.seed))
     scaled = view.scale(words, form, stem_weight=features.STEM_WEIGHT)
     similarity = view.similarity(scaled)
     whitening = view.whitening()
     seen = similarity.astype(np.float64) @ whitening
     given = [domain for part in parts for domain in part.domains]
-    domains, scores, guessed = _domains(seen, given, recipe)
+    vocabulary = Vocabulary.fit(bags, most=recipe.vocabulary)
+    twins = _twins(texts)
+    domains, scores, guessed = _domains(np.hstack([seen, vocabulary.rows(bags)]), given, twins, recipe)
     stems = view.stems(scaled).astype(np.float16).astype(np.float32)  # as the file keeps them
     lessons = _lessons([] if general else parts, stems)
     views = _Views(landmarks=seen, domain=guessed, taught=elsewhere.similarity(stems, lessons[0]) @ lessons[1])
-    heads, fit = _heads(parts, views, recipe, general=general)
+    heads, fit = _heads(parts, views, twins, recipe, general=general)
     scores_left_out = {"domain_accuracy": _accuracy(domains, given, guessed), "difficulty_correlation": fit}
     far, near = np.quantile(_nearness_to_others(similarity), [recipe.far_quantile, recipe.near_quantile])
     return Predictor(
         models=() if general else tuple(model for part in parts for model in part.models),
         domains=domains,
         view=view,
+        vocabulary=vocabulary,
         heads=Heads(
             domain_base=scores[0].astype(np.float32),
-            domain_by_landmark=(whitening @ scores[1]).astype(np.float32),
+            domain_by_landmark=(whitening @ scores[1][: len(whitening)]).astype(np.float32),
+            domain_by_piece=scores[1][len(whitening) :].astype(np.float32),
             base=heads[0].astype(np.float32),
             by_domain=heads[1].astype(np.float32),
             by_landmark=(whitening @ heads[2]).astype(np.float32),
@@ -128,7 +135,6 @@ def train(
         far=round(float(far), 6),
         near=round(float(near), 6),
         about={**(about or {}), "left_out": scores_left_out},
-        by_logit=() if general else tuple(model for part in parts if _is_pair(part) for model in part.models),
         elsewhere=elsewhere.Elsewhere(stems=lessons[0], by_stem=(lessons[1] @ heads[3]).astype(np.float32))
         if len(lessons[0])
         else None,
@@ -142,7 +148,7 @@ def _lessons(parts: Sequence[Examples], stems: Singles) -> tuple[Singles, Floats
     Without a pair there are none: the factors of a pool are its own.
     """
     ends = np.cumsum([0, *(len(part.texts) for part in parts)])
-    teachers = [at for at, part in enumerate(parts) if not _is_pair(part)]
+    teachers = [at for at, part in enumerate(parts) if not _is_pair(part.outcomes)]
     rows = [slice(ends[at], ends[at + 1]) for at in teachers if len(teachers) < len(parts)]
     taught = [elsewhere.teach(stems[each], parts[at].outcomes) for at, each in zip(teachers, rows, strict=False)]
     weights = np.zeros((sum(map(len, taught)), sum(each.shape[1] for each in taught)))
@@ -153,8 +159,20 @@ def _lessons(parts: Sequence[Examples], stems: Singles) -> tuple[Singles, Floats
     return np.vstack([stems[:0], *(stems[each] for each in rows)]), weights
 
 
-def _is_pair(part: Examples) -> bool:
-    return len(part.models) <= PAIR
+def _twins(texts: Sequence[str]) -> Ints:
+    """For each text the place of another that is the same question, with or without its options; its own where there is none."""
+    places: dict[str, list[int]] = {}
+    for place, text in enumerate(texts):
+        places.setdefault(features.stem(text), []).append(place)
+    twins = np.arange(len(texts))
+    for same in places.values():
+        for left, right in zip(same[::2], same[1::2], strict=False):
+            twins[left], twins[right] = right, left
+    return twins
+
+
+def _is_pair(outcomes: Floats) -> bool:
+    return len(outcomes.T) <= PAIR
 
 
 def _half(view: View) -> View:
@@ -174,7 +192,7 @@ def _nearness_to_others(similarity: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _domains(
-    seen: Floats, given: Sequence[str | None], recipe: Recipe
+    seen: Floats, given: Sequence[str | None], twins: Ints, recipe: Recipe
 ) -> tuple[tuple[str, ...], tuple[Floats, Floats], Floats]:
     """Names, (base, weights) of the scores, and probabilities of each row as guessed without it."""
     domains = tuple(sorted({domain for domain in given if domain is not None})) or ("any",)
@@ -184,7 +202,9 @@ def _domains(
         return domains, (np.zeros(1), zeros), np.ones((len(seen), 1))
     truth = one_hot(given, domains)
     base = truth[labelled].mean(axis=0)
-    weights, left_out = ridge_left_out(seen[labelled], truth[labelled] - base, recipe.domain_penalty)
+    rows = np.cumsum(labelled) - 1
+    own = np.where(labelled[twins], rows[twins], rows)[labelled]
+    weights, left_out = ridge_left_out(seen[labelled], truth[labelled] - base, recipe.domain_penalty, twins=own)
     scores = seen @ weights
     scores[labelled] = left_out
     sharpness = recipe.domain_sharpness
@@ -200,7 +220,7 @@ def _accuracy(domains: Sequence[str], given: Sequence[str | None], guessed: Floa
 
 
 def _heads(
-    parts: Sequence[Examples], views: _Views, recipe: Recipe, *, general: bool
+    parts: Sequence[Examples], views: _Views, twins: Ints, recipe: Recipe, *, general: bool
 ) -> tuple[tuple[Floats, Floats, Floats, Floats], float]:
     """(base, by domain, by feature, by factor taught), columns as in Heads: quality and tokens of all models, difficulty.
 
@@ -218,11 +238,11 @@ def _heads(
         nothing = np.empty((views.landmarks.shape[1], 0))
         for at, part in enumerate(parts):
             others = np.hstack([nothing, *(weights for place, (weights, _) in enumerate(factors) if place != at)])
-            head = _pair if _is_pair(part) else _quality
-            quality.append(head(part.outcomes, own[at], factors[at], others, recipe))
+            quality.append(_quality(part.outcomes, own[at], factors[at], others, recipe))
             tokens.append(_tokens(part.tokens_out, own[at], recipe))
     hard = np.concatenate(hardness)
-    left_out = ridge_left_out(np.hstack([views.domain, views.landmarks]), hard[:, None], recipe.tokens_penalty)[1]
+    seen = np.hstack([views.domain, views.landmarks])
+    left_out = ridge_left_out(seen, hard[:, None], recipe.tokens_penalty, twins=twins)[1]
     columns = [*quality, *tokens, (np.zeros(1), *_two_stages(hard[:, None], views, recipe))]
     taught = [each[3] if len(each) > 3 else np.zeros((views.taught.shape[1], each[1].shape[1])) for each in columns]
     base, by_domain, by_feature = zip(*(each[:3] for each in columns), strict=True)
@@ -242,29 +262,22 @@ def _factors(outcomes: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, F
 
 def _quality(
     outcomes: Floats, views: _Views, factors: tuple[Floats, Floats], others: Floats, recipe: Recipe
-) -> tuple[Floats, Floats, Floats]:
-    """Heads of a part's models from domains, the part's own factors, and those that other parts taught (weights `others`)."""
-    base = column_means(outcomes)
-    moved = fill(outcomes) - base
-    weights, left_out = np.hstack([factors[0], others]), np.hstack([factors[1], views.landmarks @ others])
-    stage = np.hstack([views.domain, left_out])
-    solved = ridge(stage, moved, recipe.stage_penalty)
-    by_domain, by_factor = solved[: views.domain.shape[1]], solved[views.domain.shape[1] :]
-    rest = ridge(views.landmarks, moved - stage @ solved, recipe.rest_penalty)
-    return base, by_domain, weights @ by_factor + recipe.rest_share * rest
-
-
-def _pair(
-    outcomes: Floats, views: _Views, factors: tuple[Floats, Floats], others: Floats, recipe: Recipe
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """As `_quality`, in logits, and beside the factors by what other models did on nearly the same questions."""
+    """Heads of a part's models, in logits.
+
+    From domains, the part's own factors, those that other parts taught (weights `others`), and for a pair what other models did
+    on nearly the same questions.
+    """
     base, filled = logit(column_means(outcomes)), fill(outcomes)
     weights, left_out = np.hstack([factors[0], others]), np.hstack([factors[1], views.landmarks @ others])
-    stage = np.hstack([views.domain, left_out, views.taught])
-    solved = logistic(stage, filled, base, recipe.logit_penalty)
+    taught = views.taught if _is_pair(outcomes) else views.taught[:, :0]
+    stage = np.hstack([views.domain, left_out, taught])
+    solved = logistic(stage, filled, base, recipe.stage_penalty, level_penalty=recipe.level_penalty)
     by_domain, by_factor, by_taught = np.split(solved, np.cumsum([views.domain.shape[1], left_out.shape[1]]))
     p = sigmoid(base + stage @ solved)
     rest = ridge(views.landmarks, filled - p, recipe.rest_penalty) / (p * (1 - p)).mean(axis=0)
+    if not _is_pair(outcomes):
+        by_taught = np.zeros((views.taught.shape[1], len(base)))
     return base, by_domain, weights @ by_factor + recipe.rest_share * rest, by_taught
 
 

@@ -81,14 +81,19 @@ class Side:
 
 @dataclass(slots=True)
 class Comparison:
-    """Decisions as they were, and as they would be."""
+    """Decisions as they were, and as they would be.
+
+    `blind`: those by a policy that looks at words, on requests that nobody had read.
+    """
 
     before: Side = field(default_factory=Side)
     after: Side = field(default_factory=Side)
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
+    blind: int = 0
 
-    def add(self, before: Expected, after: Expected, *, places: Mapping[str, str]) -> None:
+    def add(self, before: Expected, after: Expected, *, places: Mapping[str, str], is_blind: bool = False) -> None:
         """`places`: where each model computes, by its id."""
+        self.blind += is_blind
         self.before.add(before, places.get(before.model_id or NOWHERE, UNKNOWN))
         self.after.add(after, places.get(after.model_id or NOWHERE, UNKNOWN))
         if before.model_id != after.model_id:
@@ -99,11 +104,13 @@ class Comparison:
         self.before.merge(other.before)
         self.after.merge(other.after)
         self.moves.update(other.moves)
+        self.blind += other.blind
 
     def as_json(self) -> dict[str, Any]:
         return {
             "decisions": self.before.models.total() + self.before.unplaced,
             "changed": self.moves.total(),
+            "blind": self.blind,
             "before": self.before.as_json(),
             "after": self.after.as_json(),
             "moves": [{"from": one, "to": other, "jobs": jobs} for (one, other), jobs in self.moves.most_common()],

@@ -199,8 +199,13 @@ def _decision(
     )
 
 
+def lasting_rejection(asked: Question, model: Model, methods: Methods) -> Rejection | None:
+    """Why a model may not do the job, whatever its state at the moment: by what is built in, or by what the policy names."""
+    return rejection(asked, model) or _rejected_by_plugin(asked, model, methods)
+
+
 def _rejection(asked: Question, model: Model, counters: Counters | None, methods: Methods) -> Rejection | None:
-    return rejection(asked, model) or _rejected_by_plugin(asked, model, methods) or hindrance(asked.job, counters)
+    return lasting_rejection(asked, model, methods) or hindrance(asked.job, counters)
 
 
 def _rejected_by_plugin(asked: Question, model: Model, methods: Methods) -> Rejection | None:

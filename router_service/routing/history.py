@@ -8,13 +8,14 @@ from uuid import UUID
 
 from router_service.catalog.policies import BUILT_IN as BUILT_IN_POLICY
 from router_service.catalog.policies import PRESETS
-from router_service.routing.calibration import DEFAULT_TARGET, DRAW, Offer, offers_beside
+from router_service.routing.calibration import DRAW, Offer, offers_beside
 from router_service.routing.comparison import Comparison, Expected, places_of
 from router_service.routing.decision import route
 from router_service.routing.gaps import Gaps
-from router_service.routing.knowledge import leaves_choice
+from router_service.routing.knowledge import leaves_choice, target_of
 from router_service.routing.methods import BUILT_IN
 from router_service.routing.question import Question
+from router_service.routing.reading import must_read
 from router_service.routing.replay import differences, job_of, other_versions, spec_of, versions_of
 from router_service.routing.strategies import share_of
 
@@ -51,14 +52,14 @@ class History:
     def again(self, each: Recorded, policy: RoutingPolicy, methods: Methods, *, worth: Worth | None = None) -> Decision:
         """The decision under a policy.
 
-        `worth` goes in the place of the stored one, where it is given. A plan was made under its own policy: another one
-        does not follow it.
+        `worth` goes in the place of the stored one, where it is given. The stored one, and a plan, were found for the policy of
+        that time: another one does not follow them.
         """
         job, insight = job_of(each.job_id, each.inputs, plans=self.plans)
-        if worth is not None:
-            insight = replace(insight, worth=worth)
         if policy.hash != each.policy:
-            insight = replace(insight, prices=None)
+            insight = replace(insight, worth=worth, prices=None)
+        elif worth is not None:
+            insight = replace(insight, worth=worth)
         counters = self.counters[each.snapshot] if each.snapshot is not None else {}
         return route(
             job,
@@ -115,16 +116,18 @@ def what_if(
     history: History, policy: RoutingPolicy, *, curve: Curve | None = None, methods: Methods = BUILT_IN
 ) -> Comparison:
     """The recorded decisions beside the same ones under `policy`. `curve`: its price of quality on the whole history."""
-    target = policy.quality_target or DEFAULT_TARGET
     comparison = Comparison()
     places = {name: places_of(catalog) for name, catalog in history.catalogs.items()}
     for each in _usable(history, policy):
-        worth = None if curve is None else curve.worth(target, draw=share_of(each.job_id, DRAW))
+        job, _insight = job_of(each.job_id, each.inputs, plans=history.plans)
+        worth = None if curve is None else curve.worth(target_of(job, policy), draw=share_of(each.job_id, DRAW))
         after = history.again(each, policy, methods, worth=worth)
         comparison.add(
             Expected.of(each.model_id, each.candidates),
             Expected.of(after.model_id, [candidate.as_json() for candidate in after.candidates]),
             places=places[each.catalog],
+            is_blind="signals" not in each.inputs
+            and must_read(job.spec, policy=policy, catalog=history.catalogs[each.catalog]),
         )
     return comparison
 

@@ -61,9 +61,9 @@ class Knowledge:
     prior: Curve | None = None
     shifts: Mapping[Cell, Shift] = field(default_factory=dict)
 
-    def insight(self, job: RoutableJob, signals: Signals | None, catalog: Catalog) -> Insight:
-        """What is known of a job, but for what a right answer to it is worth."""
-        policy, wishes = catalog.policy_of(job), job.spec.preferences
+    def insight(self, job: RoutableJob, signals: Signals | None, catalog: Catalog, *, policy: RoutingPolicy) -> Insight:
+        """What is known of a job for a decision under a policy, but for what a right answer to it is worth."""
+        wishes = job.spec.preferences
         if not policy.learned:
             return Insight(signals=signals)
         estimates = estimates_of(
@@ -85,8 +85,12 @@ class Knowledge:
             return None
         basis = basis_of(policy, signals)
         curve = self.curves.get(basis) or self.older.get(basis, self.prior)
-        target = job.spec.preferences.quality_target or policy.quality_target or DEFAULT_TARGET
-        return None if curve is None else curve.worth(target, draw=share_of(job.id, DRAW))
+        return None if curve is None else curve.worth(target_of(job, policy), draw=share_of(job.id, DRAW))
+
+
+def target_of(job: RoutableJob, policy: RoutingPolicy) -> float:
+    """The mean quality wanted, as a share of the strongest model's: as the job says, else as the policy does."""
+    return job.spec.preferences.quality_target or policy.quality_target or DEFAULT_TARGET
 
 
 def basis_of(policy: RoutingPolicy, signals: Signals | None) -> Basis:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 from router_service.catalog.policies import FROM_SIZES, Strategy
 from router_service.jobs.spec import AUTO, threshold_of
+from router_service.routing.strategies import share_of
 
 if TYPE_CHECKING:
     from router_service.catalog.models import Catalog
     from router_service.catalog.policies import RoutingPolicy
-    from router_service.jobs.spec import JobSpec
+    from router_service.jobs.spec import JobSpec, RoutableJob
 
+SHADOW = "shadow"
 LOOK_AT_NO_WORDS = frozenset(Strategy) - {Strategy.QUALITY_TARGET}
 
 
@@ -30,3 +32,9 @@ def must_read(spec: JobSpec, *, policy: RoutingPolicy, catalog: Catalog, planned
         return True
     has_choice = spec.model == AUTO or len(catalog.named(spec.model)) > 1
     return has_choice and policy.strategy not in LOOK_AT_NO_WORDS
+
+
+def shadow_of(job: RoutableJob, catalog: Catalog) -> RoutingPolicy | None:
+    """The policy that decides on a job beside the one in force, if it looks at this one."""
+    shadow = catalog.shadow
+    return None if shadow is None or share_of(job.id, SHADOW) > shadow.share else shadow.policy

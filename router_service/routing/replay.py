@@ -97,6 +97,15 @@ def job_of(
     return job, insight
 
 
+def spec_of(inputs: Mapping[str, Any]) -> JobSpec:
+    """What the job asked for, wishes included."""
+    stored: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in inputs["spec"].items()
+    }
+    stored["fallback"] = Fallback(stored["fallback"])
+    return JobSpec(**stored, preferences=Preferences.from_json(inputs.get("preferences")))
+
+
 def other_versions(recorded: Recorded, versions: Mapping[str, str]) -> list[str]:
     """What the stored decision was taken with in another version than now; empty too where it does not say."""
     before = recorded.inputs.get("versions", {})
@@ -105,15 +114,6 @@ def other_versions(recorded: Recorded, versions: Mapping[str, str]) -> list[str]
         for name, was in sorted(before.items())
         if was != versions.get(name)
     ]
-
-
-def spec_of(inputs: Mapping[str, Any]) -> JobSpec:
-    """What the job asked for, wishes included."""
-    stored: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in inputs["spec"].items()
-    }
-    stored["fallback"] = Fallback(stored["fallback"])
-    return JobSpec(**stored, preferences=Preferences.from_json(inputs.get("preferences")))
 
 
 def differences(recorded: Recorded, decision: Decision) -> list[str]:

@@ -141,7 +141,10 @@ SORTS: dict[Sort, Scorer] = {
 
 
 def margin_of(worth_usd: float, usual_usd: float) -> float:
-    """By how many US dollars another model must be better for a job than that for usual jobs, which costs so much for those."""
+    """By how many US dollars another model must be better for a job than that for usual jobs, which costs so much for those.
+
+    Or by how much of anything else that a right answer's worth and a cost are measured in.
+    """
     return max(MARGIN * worth_usd, MARGIN_COST * usual_usd)
 
 

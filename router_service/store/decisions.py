@@ -103,9 +103,14 @@ async def load_requests(session: Session, job_ids: Sequence[UUID]) -> dict[UUID,
 
 
 async def store_signals(session: Session, read: Mapping[UUID, Signals]) -> None:
-    """What a job was read as stays; a second reading changes nothing."""
+    """What a job was read as stays, unless it is forgotten; a second reading changes nothing."""
     rows = [{"job_id": str(job_id), "signals": read[job_id].as_json()} for job_id in sorted(read)]
     await session.rows("signals_store", rows=json.dumps(rows))
+
+
+async def forget_signals(session: Session, job_ids: Sequence[UUID], *, versions: Mapping[str, str]) -> None:
+    """So that these jobs are read again. What was read by the very `versions` of the extractors stays."""
+    await session.rows("signals_forget", ids=sorted(job_ids), versions=json.dumps(dict(versions)))
 
 
 async def store_snapshots(session: Session, snapshots: Mapping[str, Mapping[str, Any]]) -> None:

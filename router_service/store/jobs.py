@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router_service.jobs import ids
 from router_service.jobs.ranks import rank_of
-from router_service.jobs.spec import lane_of
+from router_service.jobs.spec import lane_of, split_lane
 from router_service.jobs.states import TERMINAL, JobState
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class Refusal(NamedTuple):
 class NewJob:
     """A job about to be accepted. `body` is the request for the provider, as one line of JSON.
 
-    `refusal`: it is stored as failed, so that the others of its batch can go on.
+    `refusal`: it is stored as failed, so that the others of its batch can go on. One that `waits_apart` is in a lane of its
+    batch's: while that waits for its plan, however long, others of its kind go on.
     """
 
     id: UUID
@@ -58,6 +59,7 @@ class NewJob:
     line: int | None = None
     custom_id: str | None = None
     refusal: Refusal | None = None
+    waits_apart: bool = False
 
 
 class Depth(NamedTuple):
@@ -148,6 +150,11 @@ def moved(row: Row[Any]) -> Moved:
     return Moved(id=row.id, epoch=row.epoch, model_id=row.model_id, left=JobState(row.state))
 
 
+def _lane(job: NewJob) -> int:
+    lane = lane_of(job.spec, tenant_id=job.tenant_id, interactive=job.batch_id is None)
+    return lane if job.batch_id is None or not job.waits_apart else split_lane(lane, f"batch {job.batch_id.hex}")
+
+
 def _row(job: NewJob) -> tuple[Any, ...]:
     spec = job.spec
     return (
@@ -158,7 +165,7 @@ def _row(job: NewJob) -> tuple[Any, ...]:
         job.custom_id,
         job.endpoint,
         spec.model,
-        lane_of(spec, tenant_id=job.tenant_id, interactive=job.batch_id is None),
+        _lane(job),
         job.priority,
         spec.tokens_in,
         spec.tokens_out,

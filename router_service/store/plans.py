@@ -68,9 +68,22 @@ class Progress:
         return self.cost_usd + self.under_way_usd
 
 
-async def claim(session: Session, *, again_s: float) -> DueBatch | None:
-    """One batch that is due, put off for so long, so that nobody else takes it and it comes again by itself."""
-    row = await session.row("plan_claim", again_s=again_s)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """What one tenant has under way at a model beside a batch: `jobs` of `parties`, which are its batches and its single jobs."""
+
+    model_id: str
+    tenant_id: str
+    parties: int
+    jobs: int
+
+
+async def claim(session: Session, *, catalog: str, again_s: float) -> DueBatch | None:
+    """One batch that is due, put off for so long, so that nobody else takes it and it comes again by itself.
+
+    `catalog`: the hash of that under which it will be planned.
+    """
+    row = await session.row("plan_claim", catalog=catalog, again_s=again_s)
     if row is None:
         return None
     return DueBatch(
@@ -91,9 +104,12 @@ async def progress(session: Session, batch_id: UUID) -> Progress:
     return Progress(left=row.left, under_way=row.under_way, under_way_usd=row.under_way_usd, cost_usd=row.cost_usd)
 
 
-async def others(session: Session, batch_id: UUID | None = None) -> dict[str, int]:
-    """How many jobs are under way by model, but for those of a batch."""
-    return {row.model_id: row.jobs for row in await session.rows("plan_others", id=batch_id)}
+async def others(session: Session, batch_id: UUID | None = None) -> list[Others]:
+    """Who has jobs under way, and where, but for those of a batch."""
+    return [
+        Others(model_id=row.model_id, tenant_id=row.tenant_id, parties=row.parties, jobs=row.jobs)
+        for row in await session.rows("plan_others", id=batch_id)
+    ]
 
 
 async def left(session: Session, batch_id: UUID, *, every: int) -> list[RoutableJob]:
@@ -135,14 +151,17 @@ async def stop(session: Session, batch_id: UUID, *, message: str) -> bool:
     return bool(await session.rows("plan_stop", id=batch_id, note=message, errors=json.dumps([error])))
 
 
-async def keep(session: Session, batch_id: UUID, *, note: str | None, again_s: float) -> None:
-    """No new plan: the jobs go on by the one they have, or without. `note`: why nothing meets the goal, None where it is met."""
-    await session.rows("plan_keep", id=batch_id, note=note, again_s=again_s)
+async def keep(session: Session, due: DueBatch, *, note: str | None, again_s: float) -> bool:
+    """No new plan: the jobs go on by the one they have, or, where they have no budget to keep, without.
+
+    `note`: why nothing meets the goal, None where it is met. False where another plan was made meanwhile, or the batch has ended.
+    """
+    return bool(await session.rows("plan_keep", id=due.id, before=due.plan, note=note, again_s=again_s))
 
 
-async def make_due(session: Session) -> int:
-    """Have every planned batch planned again, since the catalog has changed. How many."""
-    return len(await session.rows("plan_due"))
+async def make_due(session: Session, *, catalog: str) -> int:
+    """Have every batch planned again that was planned under another catalog than this one (a hash). How many."""
+    return len(await session.rows("plan_due", catalog=catalog))
 
 
 async def get(session: Session, batch_id: UUID, *, tenant_id: str) -> Row[Any] | None:

@@ -155,6 +155,31 @@ async def test_a_question_is_taken_again_where_its_taker_died_and_forgotten_in_t
         assert await sql.value("SELECT count(*) FROM quotes") == 0
 
 
+async def test_what_cannot_be_reckoned_fails_with_a_note_and_is_not_tried_for_ever(
+    open_workers: OpenWorkers, settings: Settings, api_key: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router_service.api.plans.WAIT_S", 0.0)
+    async with opened(open_workers, settings, api_key) as (workers, api):
+        file_id = await upload(api, content(10))
+        pending = (await api.post("/v1/batches/quote", json={"input_file_id": file_id})).json()
+        await sql.rows("UPDATE quotes SET lines = json_build_array(json_build_object('id', %s::text))", CANARY)
+        sound = (await api.post("/v1/batches/quote", json={"input_file_id": file_id})).json()
+        await workers.planner.answer_quotes()
+        told = (await api.get(f"/v1/batches/quote/{pending['id']}")).json()
+        assert told["status"] == "failed"
+        assert told["note"].startswith("planning failed (")
+        assert CANARY not in str(told)
+        assert (await api.get(f"/v1/batches/quote/{sound['id']}")).json()["status"] == "possible"
+        broken, whole = [await make_batch(api, content(60), budget_usd=1.0) for _time in range(2)]
+        await sql.rows(
+            "UPDATE jobs SET preferences = '7' WHERE batch_id = (SELECT id FROM batches ORDER BY created_at, id LIMIT 1)"
+        )
+        await workers.planner.plan_batches()
+        told = (await api.get(f"/v1/batches/{broken['id']}/plan")).json()
+        assert (told["status"], told["note"][:17]) == ("impossible", "planning failed (")
+        assert (await api.get(f"/v1/batches/{whole['id']}/plan")).json()["status"] == "planned"
+
+
 async def test_the_plan_of_a_batch_is_told_beside_what_came_of_it(
     open_workers: OpenWorkers, settings: Settings, database: Database, api_key: str
 ) -> None:
@@ -209,6 +234,8 @@ async def test_few_lines_or_a_policy_of_single_jobs_wait_for_no_plan(
             assert [value is not None for value in row.values()] == [planned, planned], (count, wanted)
             told = (await api.get(f"/v1/batches/{batch['id']}/plan")).json()
             assert told["status"] == ("awaited" if planned else "none")
+        waits_s = await sql.value("SELECT extract(epoch FROM plan_until - now()) FROM batches ORDER BY id DESC LIMIT 1")
+        assert waits_s > 23 * 3600, "without its plan nobody keeps the budget"
         refused = await api.post(
             "/v1/batches",
             json={
@@ -220,3 +247,17 @@ async def test_few_lines_or_a_policy_of_single_jobs_wait_for_no_plan(
         )
         assert refused.status_code == 400
         assert "plan: false" in refused.json()["error"]["message"]
+
+
+async def test_a_line_that_takes_too_long_for_the_time_is_told_beside_the_quote_of_the_others(
+    open_workers: OpenWorkers, settings: Settings, api_key: str
+) -> None:
+    slow = entry("slow", router={"latency_ms_p50": 100_000})
+    workers = await open_workers(*ENTRIES, slow, router=TARGET)
+    async with running(settings) as app, client_of(app, key=api_key) as api:
+        late = line(99)
+        late["body"]["model"] = "slow"
+        file_id = await upload(api, jsonl(*(line(number) for number in range(20)), late))
+        told = (await ask(workers, api, file_id, finish_within_s=60)).json()
+    assert told["status"] == "possible"
+    assert told["note"].startswith("1 jobs take longer than the 58.5 s that are left, the longest 100 s")

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 
 from router_service.api.history import histories
+from router_service.catalog.dialect import PolicySection
+from router_service.catalog.policies import RoutingPolicy
+from router_service.catalog.routing import policy
 from router_service.jobs.preferences import Preferences, Sort
-from router_service.routing.history import replayed
+from router_service.routing.history import replayed, what_if
 from router_service.signals.extract import DEFAULT
 from router_service.signals.predicted import Prophet
 from router_service.store.decisions import Selection
@@ -316,3 +319,71 @@ async def test_the_price_of_quality_is_measured_on_jobs_that_leave_the_choice_to
     await workers.route()
     await workers.janitor.calibrate()
     assert await sql.value("SELECT jobs FROM calibrations") == 60
+
+
+GERMAN_AT_HOME = {"rules": [{"name": "german", "when": {"language": ["de"]}, "only": ["home"]}]}
+
+
+async def test_the_shadow_policy_knows_what_it_needs_and_changes_nothing_by_that(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql, database: Database
+) -> None:
+    """The policy in force looks at no words. With them it would take an answer to be short, and the other model for cheaper."""
+    workers = await open_workers(
+        entry("home", cost=9e-6),
+        entry("long", info={"input_cost_per_token": 1e-7, "output_cost_per_token": 2e-6}),
+        entry("short", info={"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6}),
+        router={"policies": {"default": {}, "next": GERMAN_AT_HOME}, "shadow": {"policy": "next", "share": 0.5}},
+    )
+    asked = "Antworte nur mit ja oder nein: Wurde der Hafen gestern nach langen Arbeiten feierlich wieder eröffnet?"
+    await steps.accept(*(new_job(model="auto", body=body(asked), tokens_in=300, tokens_out=600) for _ in range(40)))
+    await workers.route()
+    assert await chosen(sql) == {"short": 40}
+    told = await sql.rows("SELECT shadow ->> 'model_id' AS model, count(*) AS jobs FROM decisions GROUP BY 1")
+    shadowed = {row["model"]: row["jobs"] for row in told}
+    assert set(shadowed) == {None, "home"}
+    assert 8 < shadowed["home"] < 32
+    assert await sql.value("SELECT count(*) FROM job_signals") == shadowed["home"]
+    recorded = await history(database)
+    assert not any("signals" in each.inputs for each in recorded.recorded)
+    assert replayed(recorded) == []
+
+
+async def test_what_if_tells_on_how_many_requests_nobody_looked_at_the_words(
+    open_workers: OpenWorkers, steps: Steps, database: Database
+) -> None:
+    workers = await open_workers(entry("home", cost=9e-6), entry("any", cost=1e-6))
+    await steps.accept(*(new_job(model="auto", body=body(GERMAN)) for _ in range(5)))
+    await workers.route()
+    told = await history(database)
+    looking = policy(PolicySection.model_validate(GERMAN_AT_HOME), name="tried")
+    assert what_if(told, looking).as_json()["blind"] == 5
+    assert what_if(told, RoutingPolicy(strategy="fastest")).as_json()["blind"] == 0
+
+
+class Lawyer:
+    """An extractor that is installed later, and knows what a request is about."""
+
+    name, version = "lawyer", "1"
+
+    def extract(self, requests: Sequence[Request], /) -> Sequence[Mapping[str, JSON]]:
+        return [{"domain": "law"} for _request in requests]
+
+
+async def test_a_job_that_is_held_is_read_again_by_an_extractor_that_came_later(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    async def look() -> str | None:
+        await sql.rows("UPDATE jobs SET held_until = NULL")
+        await workers.route()
+        return await sql.state(job.id)
+
+    workers = await open_workers(entry("lawyer", router={"domains": ["law"]}))
+    (job,) = await steps.accept(new_job(model="auto", body=body(GERMAN)))
+    assert await look() == "queued"
+    before = await sql.value("SELECT read_at FROM job_signals")
+    assert await look() == "queued"
+    assert await sql.value("SELECT read_at FROM job_signals") == before  # by the same ones once is enough
+    workers.router = Router(workers.runtime, Insights((*DEFAULT, Lawyer())))
+    assert await look() == "queued"
+    assert await look() == "routed"
+    assert await sql.value("SELECT signals ->> 'domain' FROM job_signals") == "law"

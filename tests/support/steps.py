@@ -182,7 +182,14 @@ class Steps:
                 finish_within_s=finish_within_s,
             )
             made = [
-                new_job(batch_id=batch_id, line=line, custom_id=f"c{line}", **changes) for line in range(1, lines + 1)
+                new_job(
+                    batch_id=batch_id,
+                    line=line,
+                    custom_id=f"c{line}",
+                    waits_apart=budget_usd is not None,
+                    **changes,
+                )
+                for line in range(1, lines + 1)
             ]
             await jobs.accept(session, made)
             await batches.counted(session, batch_id, total=lines, plan_wait_s=plan_wait_s)

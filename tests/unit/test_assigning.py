@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from router_service.assignment.choice import choices
+from router_service.assignment.choice import choices, choose
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.jobs.preferences import Preferences
 from router_service.jobs.spec import JobSpec, RoutableJob
+from router_service.routing.constraints import Rejection
 from router_service.routing.counters import Counters, RateUse, Speed
 from router_service.routing.decision import route
 from router_service.routing.insight import Estimate, Insight
+from router_service.routing.methods import Methods
+from router_service.store.plans import Others
 from tests.support.catalogs import catalog_of, entry
+from tests.support.counters import counters_of
 from workers.assigning import Dealt, Work, capacity_of, columns_of, dealt, dealt_instead, goal_of, latencies_of
 
 if TYPE_CHECKING:
-    from router_service.catalog.models import Catalog
+    from router_service.catalog.models import Catalog, Model
+    from router_service.routing.question import Question
 
 EU = {"data_residency": {"inference": "eu", "storage": "eu"}}
 QUIET = Counters(in_flight=0, wait_s=0.0, paused_s=0.0, room=10)
@@ -103,11 +110,53 @@ def test_the_router_chooses_for_each_job_what_the_plan_counts_on(changes: dict[s
     assert len(set(chosen)) > 1
 
 
+@given(live=counters_of(("small", "middle", "large")), target=st.sampled_from([0.7, 0.9, 0.99]))
+@settings(max_examples=40, deadline=None)
+def test_whatever_the_models_are_doing_each_job_goes_where_the_plan_counts_on_it_unless_that_is_broken(
+    live: dict[str, Counters], target: float
+) -> None:
+    whole = work(catalog=catalog(policies={"default": {"quality_target": target}}), counters=live, left_s=3600.0)
+    found = dealt(whole, None)
+    if isinstance(found, Infeasible):
+        found = dealt_instead(whole, found, None)
+    assert isinstance(found, Dealt), found
+    prices = replace(found.plan.prices, latencies=latencies_of(whole.catalog, live))
+    columns = columns_of(whole)
+    for row, job in enumerate(whole.jobs):
+        decision = route(
+            job,
+            catalog=whole.catalog,
+            counters=live,
+            policy=whole.catalog.policy_of(job),
+            insight=replace(whole.known[job.id], prices=prices),
+        )
+        wanted = choose(found.plan, columns.job(row))
+        open_now = [name for name in wanted if name not in live or not live[name].broken_s]
+        if open_now:
+            assert decision.model_id == open_now[0]
+        else:
+            assert decision.model_id is None or decision.model_id not in wanted
+
+
 def test_a_model_that_may_not_do_a_job_is_no_column_of_it() -> None:
     columns = columns_of(work())
     middle = columns.models.index("middle")
     for row, job in enumerate(jobs()):
         assert columns.eligible[row, middle] == (job.spec.residency is None and job.spec.tokens_in <= 500)
+
+
+def test_what_a_policy_names_beyond_what_is_built_in_is_asked_as_the_router_asks_it() -> None:
+    """A constraint by the very size, and one that is not installed: the latter lets no model through."""
+    strict = catalog(policies={"default": {"constraints": ["acme:small-talk"]}})
+
+    def small_talk(asked: Question, model: Model) -> Rejection | None:
+        return Rejection(reason="too long") if model.id == "small" and asked.spec.tokens_in > 100 else None
+
+    given = work(catalog=strict, methods=Methods(constraints={"acme:small-talk": small_talk}))
+    columns = columns_of(given)
+    small = columns.models.index("small")
+    assert [bool(each) for each in columns.eligible[:, small]] == [job.spec.tokens_in <= 100 for job in given.jobs]
+    assert isinstance(dealt(work(catalog=strict), None), Infeasible)
 
 
 def test_wishes_that_depend_on_the_very_size_are_looked_at_job_by_job() -> None:
@@ -135,15 +184,65 @@ def test_a_failing_model_is_left_out_and_a_paused_one_opens_later() -> None:
     assert opens["slots of large"] == 0.0
 
 
-def test_what_others_use_is_theirs_and_what_the_batch_uses_is_not_taken_off() -> None:
+def beside(model_id: str, jobs: int, *, tenant_id: str = "other", parties: int = 1) -> Others:
+    return Others(model_id=model_id, tenant_id=tenant_id, parties=parties, jobs=jobs)
+
+
+@pytest.mark.parametrize(("own", "others", "share", "slots"), [(0, 8, 0.5, 5), (8, 0, 0.0, 9), (4, 4, 0.25, 6)])
+def test_what_others_use_is_theirs_and_what_the_batch_uses_is_not_taken_off(
+    own: int, others: int, share: float, slots: int
+) -> None:
     busy = replace(QUIET, in_flight=6, waiting=2, rates=(RateUse(name="rpm", limit=600, used=300),))
-    for own, others, share in ((0, 8, 0.5), (8, 0, 0.0), (4, 4, 0.25)):
-        given = work(counters={"small": busy}, own={"small": own}, others={"small": others})
-        limits = {limit.name: limit for limit in capacity_of(given).limits}
-        assert limits["rpm of small"].rate_per_s == pytest.approx(10 * (1 - share))
-        assert limits["slots of small"].rate_per_s == 9 - round(6 * share * 2)
+    theirs = [beside("small", others)] if others else []
+    given = work(counters={"small": busy}, own={"small": own}, others=theirs)
+    limits = {limit.name: limit for limit in capacity_of(given).limits}
+    assert limits["rpm of small"].rate_per_s == pytest.approx(10 * (1 - share))
+    assert limits["slots of small"].rate_per_s == slots
     over = replace(busy, in_flight=0, waiting=0)  # a batch that has just ended
     assert capacity_of(work(counters={"small": over})).limits[0].rate_per_s == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("others", "fair"),
+    [
+        ([beside("small", 9)], 1 / 2),
+        ([beside("small", 9), beside("small", 3, tenant_id="heavy")], 1 / 5),
+        ([beside("small", 9, tenant_id="t", parties=2), beside("small", 9)], 1 / 6),
+    ],
+)
+def test_a_batch_without_a_job_at_a_model_counts_on_its_fair_share_of_it_however_full_it_is(
+    others: list[Others], fair: float
+) -> None:
+    full = replace(QUIET, in_flight=9, room=0, rates=(RateUse(name="rpm", limit=600, used=600),))
+    weighty = catalog(policies={"default": {"quality_target": 0.9}}, tenants={"heavy": {"weight": 3}})
+    given = work(catalog=weighty, counters={"small": full}, others=others)
+    limits = {limit.name: limit for limit in capacity_of(given).limits}
+    assert limits["rpm of small"].rate_per_s == pytest.approx(10 * fair)
+    assert limits["slots of small"].rate_per_s == math.ceil(9 * fair)
+
+
+def test_what_others_use_of_groups_and_the_tenants_other_work_of_its_own_limits_is_theirs_too() -> None:
+    grouped = catalog_of(
+        entry("a", params={"rpm": 60, "rpd": 1000}, router={"limit_group": "g"}),
+        entry("b", params={"rpm": 60, "rpd": 1000}, router={"limit_group": "g"}),
+        router={
+            "tenants": {"t": {"max_parallel_requests": 8, "rpm": 120}, "other": {"weight": 4}},
+        },
+    )
+    used = (RateUse(name="rpd", limit=1000, used=900), RateUse(name="rpm", limit=60, used=60))
+    shared = {
+        "group:g": replace(QUIET, rates=used),
+        "tenant:t": replace(QUIET, in_flight=4, rates=(RateUse(name="rpm", limit=120, used=30),)),
+    }
+    others = [beside("a", 4), beside("b", 4, tenant_id="t")]
+    limits = {
+        limit.name: limit
+        for limit in capacity_of(work(catalog=grouped, counters={}, shared=shared, others=others)).limits
+    }
+    assert limits["rpm of group g"].rate_per_s == pytest.approx(1 / 5 / 2)
+    assert limits["rpd of group g"].burst == pytest.approx(100)
+    assert limits["rpm of the tenant"].rate_per_s == pytest.approx(2 * 0.75)
+    assert limits["slots of the tenant"].rate_per_s == 4
 
 
 def test_a_limit_that_was_lowered_holds_and_so_do_those_of_group_tenant_and_batch() -> None:
@@ -192,6 +291,27 @@ def test_jobs_that_no_model_may_do_are_left_out_and_all_of_them_are_nothing_to_p
     assert isinstance(dealt(work(jobs(5, residency="mars")), None), Infeasible)
 
 
+def test_jobs_that_every_model_does_too_late_are_left_out_with_a_note_and_what_they_cost_is_kept_for_them() -> None:
+    """At 0.02 s a token the long ones take 80 s; the others have a plan, a budget and a pace all the same."""
+    speed = replace(QUIET, speed=Speed(base_s=0.1, token_s=0.02))
+    long = [
+        replace(job, id=UUID(int=900 + n), spec=replace(job.spec, tokens_out=4000)) for n, job in enumerate(jobs(3))
+    ]
+    state = dict.fromkeys(("small", "middle", "large"), speed)
+    given = replace(work([*jobs(60), *long], counters=state, left_s=60.0, budget_usd=0.02), known={})
+    found = dealt(given, None)
+    assert isinstance(found, Dealt), found
+    assert found.note is not None
+    assert found.note.startswith("3 jobs take longer than the 60 s that are left, the longest 80.1 s")
+    assert found.plan.jobs == 60
+    least_usd = sum(1e-7 * (job.spec.tokens_in + 4000) for job in long)
+    assert found.plan.cost_usd <= 0.02 - least_usd
+    again = dealt(given, found.plan)
+    assert isinstance(again, Dealt)
+    assert again.note == found.note
+    assert isinstance(dealt(replace(given, left_s=0.05), None), Infeasible)
+
+
 def test_a_plan_that_still_holds_is_kept() -> None:
     given = work()
     plan = planned(given)
@@ -228,6 +348,22 @@ def test_a_budget_that_is_too_small_is_exceeded_by_as_little_as_can_be() -> None
     found = dealt_instead(given, why, None)
     assert isinstance(found, Dealt)
     assert found.plan.cost_usd <= why.least_cost_usd * 1.02
+
+
+@pytest.mark.parametrize("used", [0, 20])
+def test_more_jobs_than_a_limit_per_day_lets_through_are_planned_over_days(used: int) -> None:
+    """Nothing that could be asked for in its place helps within the window; a budget is kept all the same."""
+    scarce = catalog_of(entry("only", params={"rpd": 20}), router={"policies": {"default": {"plan": True}}})
+    state = replace(QUIET, rates=(RateUse(name="rpd", limit=20, used=used),))
+    given = work(jobs(residency=None), catalog=scarce, counters={"only": state}, known={}, budget_usd=1.0)
+    why = dealt(given, None)
+    assert isinstance(why, Infeasible)
+    assert (why.least_finish_s, why.least_cost_usd) == (None, None)
+    found = dealt_instead(given, why, None)
+    assert isinstance(found, Dealt), found
+    assert found.plan.jobs == 60
+    assert found.note == str(why)
+    assert "rpd of only" in found.note
 
 
 def test_where_no_time_and_no_money_would_help_nothing_is_planned() -> None:

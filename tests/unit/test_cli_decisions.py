@@ -53,6 +53,14 @@ def test_where_every_job_has_a_model_nothing_is_said_of_it(capsys: pytest.Captur
     assert "without" not in shown
 
 
+def test_decisions_on_requests_that_nobody_read_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    comparison = Comparison()
+    for is_blind in (True, False, True):
+        comparison.add(Expected("a"), Expected("a"), places=PLACES, is_blind=is_blind)
+    print_comparison(comparison.as_json())
+    assert "2 of the requests were not read" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "content", ["- a list", "just words", "router_settings: {router: {policies: {a: {}}}}", "policies: {a: {}}"]
 )

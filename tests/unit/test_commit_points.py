@@ -67,7 +67,10 @@ WITHOUT: Mapping[tuple[str, str], str] = {
     ("router_service.api.plans.quote", BEFORE): "rolled back, its client has no answer and asks again",
     ("router_service.api.plans.quote", AFTER): "nothing follows but to wait for the answer: who asks again asks anew",
     ("workers.planner._claim", BEFORE): ROLLED_BACK,
-    ("workers.planner._claim", AFTER): "a minute later it is due again, and its jobs wait no longer than plan_until",
+    (
+        "workers.planner._claim",
+        AFTER,
+    ): "a minute later it is due again, and its jobs wait no longer than plan_until, or have a budget",
     ("workers.planner._known", BEFORE): READ_AGAIN,
     ("workers.planner._known", AFTER): READ_AGAIN,
     (
@@ -75,6 +78,8 @@ WITHOUT: Mapping[tuple[str, str], str] = {
         BEFORE,
     ): "rolled back it is _claim's end once more: planned again, or gone on with without",
     ("workers.planner._store", AFTER): "only the ring follows, which the router's tick replaces",
+    ("workers.planner._failed", BEFORE): "rolled back it is _claim's end once more",
+    ("workers.planner._failed", AFTER): NOTHING_FOLLOWS,
     ("workers.planner._stop", BEFORE): "rolled back, the batch is due again a minute later",
     ("workers.planner._stop", AFTER): NOTHING_FOLLOWS,
     ("workers.planner._make_due", BEFORE): ROLLED_BACK,

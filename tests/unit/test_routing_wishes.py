@@ -16,6 +16,7 @@ from router_service.routing.gaps import Gaps
 from router_service.routing.insight import NOTHING, UNREAD, Estimate, Insight
 from router_service.routing.methods import Methods
 from router_service.routing.question import Question
+from router_service.routing.reading import must_read
 from router_service.signals.signals import Signals
 from tests.support.catalogs import catalog_of, document, entry, problems_of
 
@@ -240,6 +241,17 @@ def test_a_rule_on_words_beside_signals_false_is_refused_with_its_path(key: str,
     (problem,) = problems_of(document(router={"policies": {"mine": policy}}))
     assert f"router_settings.router.policies.mine.rules[1].when.{key}: " in problem
     assert catalog_of(router={"policies": {"mine": policy | {"rules": [sizes]}}}).policies["mine"].signals is False
+
+
+def test_a_policy_that_looks_at_no_words_does_so_within_the_rules_of_the_tenants() -> None:
+    blind, keen = {"strategy": "fastest", "signals": False}, {"strategy": "fastest", "signals": True}
+    keeping = {"rules": [{"name": "secrets stay", "when": {"flag": ["secret.*"]}, "only": ["alpha"]}]}
+    policies = {"blind": blind, "keen": keen, "keeping": keeping}
+    catalog = catalog_of(router={"policies": policies, "tenants": {"acme": {"policy": "keeping"}}})
+    for name, tenant, is_read in (("blind", "acme", True), ("keen", "acme", True), ("blind", "other", False)):
+        spec = replace(SPEC, preferences=Preferences(policy=name))
+        policy = catalog.policy_of(RoutableJob(id=UUID(int=1), epoch=0, spec=spec, tenant_id=tenant))
+        assert must_read(spec, policy=policy, catalog=catalog) is is_read
 
 
 PAIR = catalog_of(entry("strong", cost=9e-6), entry("weak"), router={"pair": {"strong": "strong", "weak": "weak"}})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 from router_service.assignment.capacity import Capacity, Limit, Unit
 from router_service.assignment.choice import choices
 from router_service.assignment.goal import Goal
+from router_service.assignment.jobs import enough
 from router_service.assignment.plan import Infeasible, Plan
 from router_service.assignment.program import members, units_of
 from router_service.assignment.solving import solve
+from router_service.assignment.work import works_of
+from router_service.catalog.models import Limits
 from tests.support.assignments import batch, equal_jobs, room_for
 
 if TYPE_CHECKING:
@@ -220,3 +224,43 @@ class TestInfeasible:
         assert isinstance(found, Infeasible)
         assert found.stranded == int((~alone.eligible.any(axis=1)).sum()) > 0
         assert "have no model" in str(found)
+
+
+@given(count=st.integers(3, 60), share=st.floats(0.05, 0.95))
+@settings(max_examples=25, deadline=None, derandomize=True)
+def test_few_alike_jobs_cost_no_more_than_the_budget(count: int, share: float) -> None:
+    jobs = equal_jobs(count)
+    cheapest, dearest = float(jobs.cost_usd[:, 0].sum()), float(jobs.cost_usd[:, -1].sum())
+    budget_usd = cheapest + share * (dearest - cheapest)
+    plan = planned(jobs, Capacity(limits=()), Goal(budget_usd=budget_usd))
+    assert plan.cost_usd <= budget_usd * (1 + 1e-9)
+    assert plan.cost_usd >= budget_usd - 8 * dearest / count, "what is left buys a few steps at the most"
+
+
+def test_a_limit_of_one_model_takes_no_room_for_the_others() -> None:
+    jobs = batch(2000, models=40)
+    limits = {model: Limits(rpm=100, tpm=100_000, itpm=80_000, otpm=40_000, slots=5) for model in jobs.models}
+    capacity, pairs = Capacity.of(limits), len(jobs) * len(jobs.models) * 8
+    tracemalloc.start()
+    try:
+        plan = solve(jobs, capacity=capacity, goal=Goal(quality_share=0.9, deadline_s=600.0))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(plan, Plan)
+    assert len(capacity.limits) == 200
+    assert peak < 50 * pairs  # of 200 limits, each with a number for each pair of a job and a model, it was 600
+
+
+def test_a_solver_without_time_makes_no_plan_and_says_so() -> None:
+    jobs = batch(300)
+    found = solve(jobs, capacity=room_for(jobs, 0.3), goal=Goal(quality=0.6, deadline_s=600.0), limit_s=0.0)
+    assert isinstance(found, Infeasible)
+    assert "the solver's time (HiGHS did not solve" in str(found)
+    assert not found.needs_money
+
+
+def test_the_more_models_the_fewer_jobs_and_classes_are_looked_at() -> None:
+    assert [enough(models) for models in (1, 20, 100, 500, 10**6)] == [20_000, 20_000, 20_000, 4000, 1000]
+    jobs = batch(3000, models=250)
+    assert len(works_of(jobs, choice=np.full(len(jobs), 249)).count) == 120

@@ -223,6 +223,16 @@ def test_own_labels_train_a_predictor(tmp_path: Path) -> None:
     assert json.loads(general.stdout)["models"] == 0
 
 
+@pytest.mark.parametrize("costs", [(0.0, 0.001, 0.02), (0.0, 0.0, 0.0)])
+def test_a_plot_has_free_models_at_its_left_edge(costs: tuple[float, ...]) -> None:
+    singles = [{"model": f"m{at}", "cost_usd": cost, "quality": 0.5 + 0.1 * at} for at, cost in enumerate(costs)]
+    curve = [{"lambda": 0.0, "cost_usd": costs[-1], "quality": 0.7}, {"lambda": 1.0, "cost_usd": 0.0, "quality": 0.5}]
+    root = ET.fromstring(svg({"singles": singles, "curve": curve}))
+    across = [float(element.attrib["cx"]) for element in root.iter() if element.tag.endswith("circle")]
+    assert across == sorted(across)
+    assert [at for at, cost in zip(across, costs, strict=True) if not cost] == [56.0] * costs.count(0.0)
+
+
 def test_a_plot_has_two_curves_and_a_point_for_each_model() -> None:
     singles = [{"model": f"m{at} <b>", "cost_usd": 0.001 * (at + 1), "quality": 0.5 + 0.1 * at} for at in range(3)]
     curve = [{"lambda": 0.0, "cost_usd": 0.002, "quality": 0.7}, {"lambda": 1.0, "cost_usd": 0.001, "quality": 0.55}]

@@ -1,4 +1,4 @@
-"""Two models: a logistic second stage, and what other models did on the same questions."""
+"""Two models, and what others did on the same questions; the logistic stage of every pool."""
 
 from __future__ import annotations
 
@@ -37,10 +37,9 @@ def _plain(examples: Examples) -> Examples:
     return replace(examples, domains=(None,) * len(examples.texts))
 
 
-def test_a_pair_is_predicted_in_logits_and_said_in_probabilities(examples: Examples, embedding: Embedding) -> None:
+def test_a_pair_is_said_in_probabilities(examples: Examples, embedding: Embedding) -> None:
     pair = _pair(examples)
     predictor = train([pair], recipe=RECIPE, embedding=embedding)
-    assert predictor.by_logit == ("a", "b")
     assert predictor.usual_p == pytest.approx(pair.outcomes.mean(axis=0), abs=1e-3)
     law, physics = predictor.predict([LAW, PHYSICS]).p_correct
     assert law[0] > law[1] + 0.3
@@ -49,7 +48,6 @@ def test_a_pair_is_predicted_in_logits_and_said_in_probabilities(examples: Examp
 
 def test_a_pair_beside_a_pool_leaves_the_pool_as_it_is(examples: Examples, embedding: Embedding) -> None:
     both = train([examples, _pair(world(100, seed=3))], recipe=RECIPE, embedding=embedding)
-    assert both.by_logit == ("a", "b")
     assert both.usual_p[:3] == pytest.approx(examples.outcomes.mean(axis=0), abs=1e-6)
     assert both.elsewhere is not None
     assert not both.elsewhere.by_stem[:, :3].any()
@@ -71,7 +69,6 @@ def test_a_file_keeps_a_pair_and_what_others_taught(examples: Examples, embeddin
     predictor.save(tmp_path / "pair.npz")
     loaded = Predictor.load(tmp_path / "pair.npz", embedding=embedding)
     assert loaded.hash == predictor.hash
-    assert loaded.by_logit == predictor.by_logit
     assert (loaded.predict([LAW]).p_correct == predictor.predict([LAW]).p_correct).all()
 
 
@@ -86,6 +83,20 @@ def test_logistic_weights_are_where_the_gradient_is_zero() -> None:
     y = (random.random((200, 2)) < sigmoid(x @ random.normal(size=(3, 2)))).astype(float)
     weights = logistic(x, y, offset, penalty)
     assert x.T @ (y - sigmoid(offset + x @ weights)) == pytest.approx(penalty * weights, abs=1e-8)
+
+
+def test_columns_share_what_is_common_to_them() -> None:
+    random = np.random.default_rng(0)
+    x, own = random.normal(size=(60, 2)), np.array([[1.0] * 12, [1.0] * 6 + [-1.0] * 6])
+    y = (random.random((60, 12)) < sigmoid(x @ own)).astype(float)
+    apart = logistic(x, y, np.zeros(12), 30.0)
+    together = logistic(x, y, np.zeros(12), 30.0, level_penalty=0.5)
+    assert np.abs(together - own)[0].max() < np.abs(apart - own)[0].min()
+    assert (together[1, :6] > together[1, 6:].max()).all()
+
+
+def test_no_columns_have_no_weights() -> None:
+    assert logistic(np.ones((5, 3)), np.empty((5, 0)), np.empty(0), 1.0).shape == (3, 0)
 
 
 def test_logits_of_certainties_are_finite() -> None:

@@ -158,6 +158,21 @@ def test_an_unknown_model_is_as_good_as_declared_and_worse_on_hard_questions(pre
     assert declared(1.0, usual) < 1
 
 
+def test_a_text_that_is_there_twice_does_not_tell_its_own_domain(embedding: Embedding) -> None:
+    random, part = np.random.default_rng(0), world(60, seed=9)
+    subjects = random.permutation(part.domains).tolist()
+    once = replace(part, domains=tuple(subjects))
+    twice = replace(
+        once,
+        texts=tuple(f"{text}\nA. force\nB. chord" for text in part.texts) + part.texts,
+        domains=once.domains * 2,
+        outcomes=np.vstack([part.outcomes] * 2),
+        tokens_out=np.vstack([part.tokens_out] * 2),
+    )
+    guessed = train([twice], recipe=RECIPE, embedding=embedding).about["left_out"]["domain_accuracy"]
+    assert guessed < 0.6
+
+
 def test_the_shipped_predictor_tells_domains_and_difficulty() -> None:
     said = general().predict(
         [
