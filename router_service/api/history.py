@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from router_service.store.decisions import Selection, Stored
     from router_service.store.session import Database, Session
 
-LARGEST_PAGE = 200
-MOST_COUNTERS = 4000  # of models, in one page: some 8 kB each
+LARGEST_PAGE = 100
+MOST_COUNTERS = 2000  # of models, in one page: some 8 kB each
 T = TypeVar("T")
 
 

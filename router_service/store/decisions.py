@@ -126,22 +126,25 @@ async def page(session: Session, selection: Selection, *, after: Stored | None, 
     before it, or belongs to others.
     """
     since, until = selection.since or FIRST_MOMENT, selection.until or LAST_MOMENT
-    which: dict[str, Any] = {
-        "tenant_id": selection.tenant_id,
-        "shadow": selection.shadow,
-        "since": since,
-        "until": until,
-    }
-    if selection.job_id is not None:
-        query, start = "decisions_of_job", dict[str, Any](epoch=-1)
-        which |= {"job_id": selection.job_id, "batch_id": selection.batch_id}
-    elif selection.batch_id is not None:
-        query, start = "decisions_of_batch", {"line": -1, "epoch": -1}
-        which |= {"batch_id": selection.batch_id}
-    else:
-        query, start = "decisions_of_tenant", {"decided_at": until, "job_id": UUID(int=0), "epoch": -1}
-    place = {f"after_{name}": first if after is None else getattr(after, name) for name, first in start.items()}
-    return await session.rows(query, **which, **place, most=most)
+    common = {"shadow": selection.shadow, "since": since, "until": until, "most": most}
+    tenant_id, batch_id, job_id = selection.tenant_id, selection.batch_id, selection.job_id
+    line, epoch = (after.line, after.epoch) if after else (-1, -1)
+    if job_id is not None:
+        return await session.rows(
+            "decisions_of_job", **common, tenant_id=tenant_id, batch_id=batch_id, job_id=job_id, after_epoch=epoch
+        )
+    if batch_id is not None:
+        return await session.rows(
+            "decisions_of_batch", **common, tenant_id=tenant_id, batch_id=batch_id, after_line=line, after_epoch=epoch
+        )
+    return await session.rows(
+        "decisions_of_tenant",
+        **common,
+        tenant_id=tenant_id,
+        after_decided_at=after.decided_at if after else until,
+        after_job_id=after.job_id if after else UUID(int=0),
+        after_epoch=epoch,
+    )
 
 
 def recorded(row: Stored) -> Recorded:
