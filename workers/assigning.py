@@ -227,9 +227,8 @@ class _Fitting:
         self._known: dict[Hashable, list[tuple[Model, int]]] = {}
 
     def of(self, asked: Question) -> list[tuple[Model, int]]:
-        if (
-            asked.spec.preferences.max_cost_usd is not None or asked.policy.constraints
-        ):  # depend on sizes, or on anything
+        depends_on_more = asked.spec.preferences.max_cost_usd is not None or asked.policy.constraints
+        if depends_on_more:  # on the very sizes, or on whatever a constraint of another package looks at
             return self._find(asked)
         kind = self._kind(asked)
         if kind not in self._known:
