@@ -48,7 +48,8 @@ ALTER TABLE batches
 CREATE INDEX batches_plan_due ON batches (plan_due_at)
   WHERE plan_due_at IS NOT NULL AND ended_at IS NULL AND failed_at IS NULL;
 
--- What somebody asked to be told before it runs. The lines, a sample of a file, are kept until the answer is there.
+-- What somebody asked to be told before it runs. The lines, a sample of a file, are kept until the answer is there,
+-- a quarter of an hour at most: beside job_inputs and file_chunks this is where prompts are.
 CREATE TABLE quotes (
   id uuid CONSTRAINT quotes_pk PRIMARY KEY,
   tenant_id text NOT NULL,
@@ -59,7 +60,8 @@ CREATE TABLE quotes (
   taken_at timestamptz,
   CONSTRAINT quotes_forget CHECK (answer IS NULL OR lines IS NULL)
 );
-CREATE INDEX quotes_open ON quotes (created_at) WHERE answer IS NULL;
+CREATE INDEX quotes_open ON quotes (tenant_id, created_at) WHERE answer IS NULL;
+CREATE INDEX quotes_served ON quotes (tenant_id, taken_at);
 
 -- What a right answer is worth under a policy, so that the mean quality meets a target (router_service.routing.calibration), on what
 -- a predictor expects ('': none). `catalog`: under which it was measured, '' under several.
