@@ -6,6 +6,7 @@ Nothing waits for a planner for long: a batch that has no plan by `plan_until` g
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -210,8 +211,7 @@ class Planner:
     async def _quote(self, question: Question) -> dict[str, Any]:
         """The answer as it is stored: a quote, or what cannot be kept."""
         catalog, asked = self._runtime.offer.catalog, question.asked
-        jobs = [job_of(UUID(line["id"]), line["inputs"])[0] for line in question.lines]
-        bodies = [line["body"] for line in question.lines]
+        jobs, bodies = await asyncio.to_thread(_lines, question.lines)
         async with self._runtime.database.transaction() as session:
             known = await self._insights.read(session, jobs, bodies, catalog=catalog)
             others = await plans.others(session)
@@ -236,6 +236,12 @@ class Planner:
         if isinstance(found, Infeasible):
             return {"note": str(found)}
         return {"quote": (found.quoted or {}) | {"after_s": START_S}, "note": found.note}
+
+
+def _lines(text: str) -> tuple[list[RoutableJob], list[str]]:
+    """The jobs of a quote, and their requests. In a thread."""
+    lines = json.loads(text)
+    return [job_of(UUID(line["id"]), line["inputs"])[0] for line in lines], [line["body"] for line in lines]
 
 
 def _is_over(why: Infeasible, left_usd: float, *, is_first: bool) -> bool:

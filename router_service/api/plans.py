@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -16,24 +16,23 @@ from router_service.api.admission import NotAdmittedError
 from router_service.api.batch_input import LineReader, read_lines
 from router_service.api.batches import check_file, is_planned, no_batch, said_of
 from router_service.api.preferences import RouterWishes
+from router_service.api.quote_lines import Sample
 from router_service.api.state import Caller, Here, State, make_id
 from router_service.assignment.plan import Binding, Plan
-from router_service.errors import InvalidRequestError, NotFoundError
+from router_service.errors import BusyError, InvalidRequestError, NotFoundError
 from router_service.jobs import ids
 from router_service.jobs.ids import Kind
-from router_service.jobs.spec import RoutableJob
 from router_service.jobs.windows import MOST_S, window_s
-from router_service.routing.insight import NOTHING
-from router_service.routing.replay import inputs_of
 from router_service.store import plans, quotes
-from router_service.store.jobs import NewJob
 from router_service.store.session import Session
 
 routes = APIRouter(prefix="/v1/batches", tags=["batches"])
-MOST_LINES = 2000
-MOST_BYTES = 32_000_000
+MOST_OPEN = 4  # of a tenant's quotes, read or without an answer: they hold requests, and a planner's time
+AGAIN_S = 5
 WAIT_S = 20.0
-POLL_S = 0.1
+POLL_S = 0.1  # the first time; then it grows to LONGEST_POLL_S
+POLL_GROWS = 1.5
+LONGEST_POLL_S = 2.0
 
 
 class QuoteRequest(BaseModel):
@@ -49,53 +48,22 @@ class QuoteRequest(BaseModel):
     max_parallel_requests: Annotated[int | None, Field(ge=1, le=1_000_000, strict=True)] = None
 
 
-class Sample:
-    """Lines of a file, evenly spread, at most so many and of so many bytes: every one, then every second, every fourth, ..."""
-
-    def __init__(self, *, most: int = MOST_LINES, most_bytes: int = MOST_BYTES) -> None:
-        self._most, self._most_bytes = most, most_bytes
-        self._every, self._seen, self._bytes = 1, 0, 0
-        self.jobs: list[NewJob] = []
-
-    def add(self, job: NewJob) -> None:
-        if self._seen % self._every == 0:
-            self.jobs.append(job)
-            self._bytes += len(job.body)
-        self._seen += 1
-        while len(self.jobs) > self._most or (self._bytes > self._most_bytes and len(self.jobs) > 1):
-            self.jobs = self.jobs[::2]
-            self._every *= 2
-            self._bytes = sum(len(each.body) for each in self.jobs)
-
-
 @routes.post("/quote")
 async def quote(request: QuoteRequest, here: Here, principal: Caller, response: Response) -> dict[str, Any]:
     """What a batch of this file would cost, when it would be done, on which models, and what binds. Nothing is run.
 
-    202 with an id where the answer takes longer than a while. Of a long file 1,000 to 2,000 lines are looked at; they are
-    forgotten when the answer is there. `refused`: lines that no model on offer may take; they would fail, and are not quoted.
+    202 with an id where the answer takes longer than a while, 429 where four of yours have none yet. Of a long file 1,000 to
+    2,000 lines are looked at; they are forgotten when the answer is there. `refused`: lines that no model on offer may take; they
+    would fail, and are not quoted.
     """
-    window = window_s(request.completion_window)
-    has_goal = request.budget_usd is not None or request.finish_within_s is not None
-    planned = is_planned(request.router, has_goal=has_goal, catalog=here.offered(), tenant_id=principal.tenant_id)
     quote_id = make_id()
-    async with here.database.transaction() as session:
-        reader, sample = await _read(session, request, here, principal.tenant_id)
-        asked = {
-            "jobs": reader.total - reader.refused,
-            "refused": reader.refused,
-            "is_planned": planned,
-            "budget_usd": request.budget_usd,
-            "finish_within_s": request.finish_within_s,
-            "max_parallel_requests": request.max_parallel_requests,
-            "window_s": window,
-        }
-        lines = [_line(job) for job in sample.jobs]
-        await quotes.ask(session, quote_id, tenant_id=principal.tenant_id, asked=asked, lines=lines)
-    patience = time.monotonic() + WAIT_S
+    async with _opened(here, quote_id, principal.tenant_id):
+        await _ask(here, quote_id, request, principal.tenant_id)
     shown = await _quote(here, quote_id, principal.tenant_id)
-    while shown["status"] == "pending" and time.monotonic() < patience:
-        await asyncio.sleep(POLL_S)
+    for pause_s in pauses_s():
+        if shown["status"] != "pending":
+            break
+        await asyncio.sleep(pause_s)
         shown = await _quote(here, quote_id, principal.tenant_id)
     response.status_code = 202 if shown["status"] == "pending" else 200
     return shown
@@ -118,10 +86,49 @@ async def read_plan(batch_id: str, here: Here, principal: Caller) -> dict[str, A
     return await asyncio.to_thread(_shown_plan, row)
 
 
-async def _read(session: Session, request: QuoteRequest, here: State, tenant_id: str) -> tuple[LineReader, Sample]:
-    """The file as a batch would read it. Raises InvalidRequestError with its first bad line, NotFoundError.
+@asynccontextmanager
+async def _opened(here: State, quote_id: UUID, tenant_id: str) -> AsyncIterator[None]:
+    """Room for a quote while its file is read, given back where it cannot be. Raises BusyError where there is none."""
+    async with here.database.transaction() as session:
+        if not await quotes.begin(session, quote_id, tenant_id=tenant_id, most=MOST_OPEN):
+            message = f"{MOST_OPEN} quotes of yours have no answer yet; ask again when one of them has"
+            raise BusyError(message, retry_after_s=AGAIN_S)
+    try:
+        yield
+    except BaseException:
+        async with here.database.transaction() as session:
+            await quotes.drop(session, quote_id)
+        raise
 
-    Raises NotAdmittedError where no line is left to quote.
+
+async def _ask(here: State, quote_id: UUID, request: QuoteRequest, tenant_id: str) -> None:
+    has_goal = request.budget_usd is not None or request.finish_within_s is not None
+    asked = {
+        "is_planned": is_planned(request.router, has_goal=has_goal, catalog=here.offered(), tenant_id=tenant_id),
+        "budget_usd": request.budget_usd,
+        "finish_within_s": request.finish_within_s,
+        "max_parallel_requests": request.max_parallel_requests,
+        "window_s": window_s(request.completion_window),
+    }
+    async with here.database.transaction() as session:
+        reader, lines = await _read(session, request, here, tenant_id)
+        asked |= {"jobs": reader.total - reader.refused, "refused": reader.refused}
+        await quotes.ask(session, quote_id, asked=asked, lines=lines)
+
+
+def pauses_s() -> Iterator[float]:
+    """How long to wait before each next look for an answer: longer and longer, some WAIT_S in all."""
+    pause_s, left_s = POLL_S, WAIT_S
+    while left_s > 0:
+        yield min(pause_s, left_s)
+        left_s -= pause_s
+        pause_s = min(pause_s * POLL_GROWS, LONGEST_POLL_S)
+
+
+async def _read(session: Session, request: QuoteRequest, here: State, tenant_id: str) -> tuple[LineReader, str]:
+    """The file as a batch would read it, and a sample of it as JSON.
+
+    Raises InvalidRequestError with its first bad line, NotFoundError, NotAdmittedError where no line is left to quote.
     """
     file_id = ids.parse(Kind.FILE, request.input_file_id)
     await check_file(session, file_id, tenant_id=tenant_id)
@@ -135,11 +142,8 @@ async def _read(session: Session, request: QuoteRequest, here: State, tenant_id:
     )
     sample, refused = Sample(), None
     async for read in read_lines(session, file_id, reader):
-        for job in read:
-            if job.refusal is None:
-                sample.add(job)
-            else:
-                refused = refused or job
+        refused = refused or next((job for job in read if job.refusal is not None), None)
+        await asyncio.to_thread(sample.add, [job for job in read if job.refusal is None])
     if reader.errors:
         first, more = reader.errors[0], len(reader.errors) - 1
         where = f"line {first['line']}: " if first["line"] is not None else ""
@@ -149,12 +153,7 @@ async def _read(session: Session, request: QuoteRequest, here: State, tenant_id:
         raise NotAdmittedError(
             f"no line can be done; line {refused.line}: {refused.refusal.message}", param="body.model"
         )
-    return reader, sample
-
-
-def _line(job: NewJob) -> dict[str, Any]:
-    routable = RoutableJob(id=job.id, epoch=0, spec=job.spec, tenant_id=job.tenant_id)
-    return {"id": job.id.hex, "inputs": inputs_of(routable, NOTHING), "body": job.body}
+    return reader, await asyncio.to_thread(sample.as_json)
 
 
 async def _quote(here: State, quote_id: UUID, tenant_id: str) -> dict[str, Any]:

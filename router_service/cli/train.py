@@ -12,6 +12,7 @@ from router_service.cli.exits import UsageProblemError, check_folder
 from router_service.cli.session import JsonFlag
 
 if TYPE_CHECKING:
+    from router_service.prediction import Predictor
     from router_service.prediction.examples import Examples
 
 
@@ -46,7 +47,12 @@ def command(
     recipe = training.Recipe(landmarks=landmarks)
     predictor = training.train(parts, recipe=recipe, general=general, about=about)
     predictor.save(out)
-    report = {
+    report = _report(predictor, out, parts)
+    output.print_json(report) if json else output.print_table(("", "#"), [(k, str(v)) for k, v in report.items()])
+
+
+def _report(predictor: Predictor, out: Path, parts: list[Examples]) -> dict[str, Any]:
+    return {
         "file": str(out),
         "bytes": out.stat().st_size,
         "hash": predictor.hash,
@@ -55,7 +61,6 @@ def command(
         "texts": sum(len(part.texts) for part in parts),
         **predictor.about["left_out"],
     }
-    output.print_json(report) if json else output.print_table(("", "#"), [(k, str(v)) for k, v in report.items()])
 
 
 def _source(part: Examples) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from router_service.signals.predicted import Prophet
 from router_service.signals.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from router_service.catalog.models import Catalog
     from router_service.prediction import Predictor
@@ -60,15 +60,6 @@ def run(*, models: int, jobs: int, rounds: int = 5) -> dict[str, Any]:
             return route(job, catalog=catalog, counters=counters, policy=policy, insight=insight)
 
         report[f"decide_us.{strategy}"] = _least_us(work, decide, rounds)
-    decisions = {
-        job.id: route(job, catalog=catalog, counters=counters, policy=RoutingPolicy(), insight=each)
-        for job, each in work
-    }
-
-    def record(job: RoutableJob, insight: Insight) -> object:
-        candidates = [each.as_json() for each in decisions[job.id].candidates]
-        return json.dumps([candidates, inputs_of(job, insight)])
-
     prophet = Prophet(lambda: _predictor([model.id for model in catalog.models]))
     told = extract(requests, (prophet,))
 
@@ -79,9 +70,24 @@ def run(*, models: int, jobs: int, rounds: int = 5) -> dict[str, Any]:
     report["expect_us"] = _least_us(work, expect, rounds)
     decide_us = report[f"decide_us.{Strategy.QUALITY_TARGET}"]
     report["decide_us.learned"] = round(decide_us + report["predict_us"] + report["expect_us"], 1)
-    report["record_us"] = _least_us(work, record, rounds)
-    report["recorded_bytes"] = len(str(record(*work[0])))
+    report |= _recorded(work, catalog, counters, rounds)
     return report | {f"signals_us.{name}": spent for name, spent in cpu_us(requests, rounds=rounds).items()}
+
+
+def _recorded(
+    work: Sequence[tuple[RoutableJob, Insight]], catalog: Catalog, counters: Mapping[str, Counters], rounds: int
+) -> dict[str, Any]:
+    """What it costs to write a decision down."""
+    decisions = {
+        job.id: route(job, catalog=catalog, counters=counters, policy=RoutingPolicy(), insight=each)
+        for job, each in work
+    }
+
+    def record(job: RoutableJob, insight: Insight) -> object:
+        candidates = [each.as_json() for each in decisions[job.id].candidates]
+        return json.dumps([candidates, inputs_of(job, insight)])
+
+    return {"record_us": _least_us(work, record, rounds), "recorded_bytes": len(str(record(*work[0])))}
 
 
 def _predictor(models: Sequence[str]) -> Predictor:

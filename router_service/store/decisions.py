@@ -114,7 +114,7 @@ async def forget_signals(session: Session, job_ids: Sequence[UUID], *, versions:
 
 
 async def store_snapshots(session: Session, snapshots: Mapping[str, Mapping[str, Any]]) -> None:
-    """By hash; what is known already is left as it is."""
+    """By hash; of what is known already the stamp is renewed, once a day."""
     rows = [{"hash": name, "counters": counters} for name, counters in sorted(snapshots.items())]
     await session.rows("snapshot_store", rows=json.dumps(rows))
 

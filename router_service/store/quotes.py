@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from uuid import UUID
 
     from sqlalchemy import Row
@@ -17,20 +17,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """A quote that was asked for. `lines`: a sample of the file, each with the job's `inputs` and its `body`."""
+    """A quote that was asked for. `lines`: a sample of the file, as JSON; each has the job's `id`, `inputs` and `body`."""
 
     id: UUID
     tenant_id: str
     asked: Mapping[str, Any]
-    lines: Sequence[Mapping[str, Any]]
+    lines: str
 
 
-async def ask(
-    session: Session, quote_id: UUID, *, tenant_id: str, asked: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]
-) -> None:
-    await session.rows(
-        "quote_ask", id=quote_id, tenant_id=tenant_id, asked=json.dumps(asked), lines=json.dumps(list(lines))
-    )
+async def begin(session: Session, quote_id: UUID, *, tenant_id: str, most: int) -> bool:
+    """Open a quote whose file is yet to be read. False where `most` of the tenant's have no answer yet."""
+    await session.rows("quote_alone", tenant_id=tenant_id)
+    return bool(await session.rows("quote_open", id=quote_id, tenant_id=tenant_id, most=most))
+
+
+async def ask(session: Session, quote_id: UUID, *, asked: Mapping[str, Any], lines: str) -> bool:
+    """Ask what was opened. `lines` as in `Question`. False where it is not open any more."""
+    return bool(await session.rows("quote_ask", id=quote_id, asked=json.dumps(asked), lines=lines))
+
+
+async def drop(session: Session, quote_id: UUID) -> None:
+    """Forget a quote that was opened and never asked."""
+    await session.rows("quote_drop", id=quote_id)
 
 
 async def get(session: Session, quote_id: UUID, *, tenant_id: str) -> Row[Any] | None:
@@ -39,7 +47,7 @@ async def get(session: Session, quote_id: UUID, *, tenant_id: str) -> Row[Any] |
 
 
 async def take(session: Session, *, stale_s: float) -> Question | None:
-    """The oldest without an answer; one that was taken is taken again after `stale_s`."""
+    """One without an answer, fair over tenants; one that was taken is taken again after `stale_s`."""
     row = await session.row("quote_take", stale_s=stale_s)
     return None if row is None else Question(id=row.id, tenant_id=row.tenant_id, asked=row.asked, lines=row.lines)
 

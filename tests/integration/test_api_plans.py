@@ -155,6 +155,33 @@ async def test_a_question_is_taken_again_where_its_taker_died_and_forgotten_in_t
         assert await sql.value("SELECT count(*) FROM quotes") == 0
 
 
+async def test_a_tenant_has_few_open_quotes_and_one_whose_file_is_wrong_counts_no_longer(
+    open_workers: OpenWorkers, settings: Settings, database: Database, api_key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("router_service.api.plans.WAIT_S", 0.0)
+    async with opened(open_workers, settings, api_key) as (workers, api):
+        good, bad = await upload(api, content(3)), await upload(api, b"no JSON")
+        refused = [await api.post("/v1/batches/quote", json={"input_file_id": bad}) for _time in range(6)]
+        assert {each.status_code for each in refused} == {400}
+        asked = await asyncio.gather(
+            *(api.post("/v1/batches/quote", json={"input_file_id": good}) for _time in range(9))
+        )
+        assert sorted(each.status_code for each in asked) == [202] * 4 + [429] * 5
+        busy = next(each for each in asked if each.status_code == 429)
+        assert busy.json()["error"]["message"] == "4 quotes of yours have no answer yet; ask again when one of them has"
+        assert busy.headers["retry-after"] == "5"
+        await workers.planner.answer_quotes()
+        assert (await api.post("/v1/batches/quote", json={"input_file_id": good})).status_code == 202
+        first = await upload(api, content(3))
+        assert (await api.post("/v1/batches/quote", json={"input_file_id": first})).status_code == 202
+        api.headers["authorization"] = f"Bearer {await issue_key(database, tenant='stranger')}"
+        own = await upload(api, content(3))
+        assert (await api.post("/v1/batches/quote", json={"input_file_id": own})).status_code == 202
+        taken = [question.tenant_id for _time in range(3) if (question := await workers.planner._take_question())]
+        assert taken[0] == "stranger", "the other tenant was served a moment ago"
+        assert len(taken) == 3
+
+
 async def test_what_cannot_be_reckoned_fails_with_a_note_and_is_not_tried_for_ever(
     open_workers: OpenWorkers, settings: Settings, api_key: str, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:

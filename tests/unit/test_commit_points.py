@@ -64,8 +64,13 @@ WITHOUT: Mapping[tuple[str, str], str] = {
         BEFORE,
     ): "one statement: rolled back, its client gives it again, and it counts once",
     ("router_service.api.feedback.give", AFTER): "nothing follows but the answer: given again it counts once",
-    ("router_service.api.plans.quote", BEFORE): "rolled back, its client has no answer and asks again",
-    ("router_service.api.plans.quote", AFTER): "nothing follows but to wait for the answer: who asks again asks anew",
+    ("router_service.api.plans._opened", BEFORE): "rolled back, its client has no answer and asks again",
+    (
+        "router_service.api.plans._opened",
+        AFTER,
+    ): "an open quote that nobody asks counts until it is forgotten, 15 minutes later",
+    ("router_service.api.plans._ask", BEFORE): "rolled back, its client has no answer and asks again",
+    ("router_service.api.plans._ask", AFTER): "nothing follows but to wait for the answer: who asks again asks anew",
     ("workers.planner._claim", BEFORE): ROLLED_BACK,
     (
         "workers.planner._claim",

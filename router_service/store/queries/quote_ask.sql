@@ -1,3 +1,4 @@
--- Somebody wants to be told what a file would come to. `lines`: a sample of it, kept until the answer is there.
-INSERT INTO quotes (id, tenant_id, asked, lines) VALUES (:id, :tenant_id, CAST(:asked AS json), CAST(:lines AS json))
+-- What is asked. `lines`: a sample of the file, kept until the answer is there; from now on a planner may take it.
+UPDATE quotes SET asked = CAST(:asked AS json), lines = CAST(:lines AS json)
+WHERE id = :id AND lines IS NULL AND answer IS NULL
 RETURNING id
