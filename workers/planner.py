@@ -115,7 +115,6 @@ class Planner:
         if not jobs:
             return
         counters, begins_after_s = await self._counters(catalog), PLANNING_S if due.plan is None else 0.0
-        shared = await self._shared(catalog, due.tenant_id)
         left_usd = None if due.budget_usd is None else max(0.0, due.budget_usd - progress.committed_usd)
         from workers.assigning import Work, latencies_of  # noqa: PLC0415 (the solver is loaded where a batch is planned)
 
@@ -132,7 +131,7 @@ class Planner:
             slots=due.slots,
             own=progress.under_way,
             others=others,
-            shared=shared,
+            shared=await self._shared(catalog, due.tenant_id),
             methods=self._methods,
         )
         before = Plan.from_json(stored[due.plan]["plan"]) if due.plan in stored else None

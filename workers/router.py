@@ -142,14 +142,7 @@ class Router:
                 if not taken:
                     return Pass()
                 unplanned = {each.lane: PLAN_WAIT_S for each in taken if _awaits_plan(each)}
-                ready = [each for each in taken if not _awaits_plan(each)]
-                now.known = await self._insights.of(
-                    session, [each.job for each in ready], catalog=catalog, patience_s=MOST_READING_S
-                )
-                ready = [each for each in ready if now.insight(each.job).is_read]  # the rest in the next pass
-                now.beside = await self._insights.beside(
-                    session, [each.job for each in ready], catalog=catalog, patience_s=MOST_READING_S
-                )
+                ready = await self._read(session, [each for each in taken if not _awaits_plan(each)], now)
                 weights = {each.tenant_id: catalog.tenant(each.tenant_id).weight for each in taken}
                 waiting = await self._placing.place(await self._in_order(ready, weights), now)
                 blocked_by = unplanned | await self._sort(session, waiting, now)
@@ -166,6 +159,15 @@ class Router:
         await self._send(placed, epochs)
         await self._charge(placed, weights)
         return Pass(taken=len(taken), routed=len(epochs), blocked=blocked_by, shut=now.shut)
+
+    async def _read(self, session: Session, taken: Sequence[Taken], now: Round) -> list[Taken]:
+        """Look up, and read, what is to be known of the jobs. Those that can be decided on: the rest are the next pass's."""
+        jobs = [each.job for each in taken]
+        now.known = await self._insights.of(session, jobs, catalog=now.catalog, patience_s=MOST_READING_S)
+        ready = [each for each in taken if now.insight(each.job).is_read]
+        jobs = [each.job for each in ready]
+        now.beside = await self._insights.beside(session, jobs, catalog=now.catalog, patience_s=MOST_READING_S)
+        return ready
 
     async def _in_order(self, taken: Sequence[Taken], weights: Mapping[str, float]) -> list[Taken]:
         """Fair over tenants in tokens; see routing/fairness.py."""

@@ -113,8 +113,13 @@ def read_wishes(
         said |= {name: getattr(wishes, name) for name in wishes.model_fields_set}
     wishes = RouterWishes.model_construct(**said)
     provider = _read(ProviderWishes, body.get("provider"), path=f"{path}.provider")
+    preferences = _preferences(wishes, provider, hints)
+    return Wished(residency=wishes.residency, quality=wishes.quality, preferences=preferences)
+
+
+def _preferences(wishes: RouterWishes, provider: ProviderWishes, hints: Mapping[str, str]) -> Preferences:
     difficulty = hints.get(DIFFICULTY)
-    preferences = Preferences(
+    return Preferences(
         policy=wishes.policy,
         quality_target=wishes.quality_target,
         max_cost_usd=wishes.max_cost_usd,
@@ -133,7 +138,6 @@ def read_wishes(
         task=hints.get(TASK),
         difficulty=None if difficulty is None else float(difficulty),
     )
-    return Wished(residency=wishes.residency, quality=wishes.quality, preferences=preferences)
 
 
 def _read(kind: type[S], given: object, *, path: str) -> S:

@@ -124,14 +124,7 @@ def train(
         domains=domains,
         view=view,
         vocabulary=vocabulary,
-        heads=Heads(
-            domain_base=scores[0].astype(np.float32),
-            domain_by_landmark=(whitening @ scores[1][: len(whitening)]).astype(np.float32),
-            domain_by_piece=scores[1][len(whitening) :].astype(np.float32),
-            base=heads[0].astype(np.float32),
-            by_domain=heads[1].astype(np.float32),
-            by_landmark=(whitening @ heads[2]).astype(np.float32),
-        ),
+        heads=_by_landmark(scores, heads, whitening),
         far=round(float(far), 6),
         near=round(float(near), 6),
         about={**(about or {}), "left_out": scores_left_out},
@@ -139,6 +132,20 @@ def train(
         if len(lessons[0])
         else None,
         embedding=embedding,
+    )
+
+
+def _by_landmark(
+    scores: tuple[Floats, Floats], heads: tuple[Floats, Floats, Floats, Floats], whitening: Floats
+) -> Heads:
+    """As they are kept: over similarities to landmarks instead of over whitened ones."""
+    return Heads(
+        domain_base=scores[0].astype(np.float32),
+        domain_by_landmark=(whitening @ scores[1][: len(whitening)]).astype(np.float32),
+        domain_by_piece=scores[1][len(whitening) :].astype(np.float32),
+        base=heads[0].astype(np.float32),
+        by_domain=heads[1].astype(np.float32),
+        by_landmark=(whitening @ heads[2]).astype(np.float32),
     )
 
 
