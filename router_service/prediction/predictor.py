@@ -62,8 +62,9 @@ class Prediction:
 class Heads:
     """What is read off the two views: `base`, plus domain probabilities @ `by_domain`, plus similarity @ `by_landmark`.
 
-    Columns: the logit of each model's p(correct); each model's tokens; the difficulty. `domain_base`, `domain_by_landmark` and
-    `domain_by_piece` (of `vocabulary.Vocabulary`) are the scores that a softmax makes domain probabilities of.
+    Columns: each model's p(correct), or its logit for models in `Predictor.by_logit`; each model's tokens; the difficulty.
+    `domain_base`, `domain_by_landmark` and `domain_by_piece` (of `vocabulary.Vocabulary`) are the scores that a softmax makes
+    domain probabilities of.
     """
 
     domain_base: Singles
@@ -89,6 +90,7 @@ class Predictor:
     far: float
     near: float
     about: Mapping[str, Any]
+    by_logit: tuple[str, ...] = ()
     elsewhere: Elsewhere | None = None
     embedding: Embedding = field(default_factory=shipped, repr=False, compare=False)
 
@@ -103,7 +105,12 @@ class Predictor:
     @property
     def usual_p(self) -> Singles:
         """[models]: each model's share of right answers over the questions it was trained with."""
-        return sigmoid(self.heads.base[: len(self.models)])
+        return self._p(self.heads.base)
+
+    def _p(self, values: Singles) -> Singles:
+        """Of values in the columns of the heads, the p(correct) of all models."""
+        means = values[..., : len(self.models)]
+        return np.where(np.isin(self.models, self.by_logit), sigmoid(means), means) if self.by_logit else means
 
     @property
     def usual_tokens(self) -> Singles:
@@ -147,7 +154,7 @@ class Predictor:
         count = len(self.models)
         tokens_least = TOKENS_LEAST * self.usual_tokens
         parts: tuple[NDArray[Any], ...] = (
-            np.round(np.clip(sigmoid(values[:, :count]), P_LEAST, 1 - P_LEAST), P_DIGITS),
+            np.round(np.clip(self._p(values), P_LEAST, 1 - P_LEAST), P_DIGITS),
             np.maximum(values[:, count : 2 * count], tokens_least).round(1),
             domain.round(P_DIGITS),
             values[:, -1].round(P_DIGITS),
@@ -196,6 +203,7 @@ class Predictor:
             far=names["far"],
             near=names["near"],
             about=names["about"],
+            by_logit=tuple(names.get("by_logit", ())),
             elsewhere=Elsewhere(**{name: singles[name] for name in ELSEWHERE}) if ELSEWHERE[0] in singles else None,
             embedding=embedding,
         )
@@ -209,6 +217,7 @@ class Predictor:
             "near": self.near,
             "unknown": self.vocabulary.unknown,
             "about": dict(self.about),
+            **({"by_logit": list(self.by_logit)} if self.by_logit else {}),
         }
 
     def _arrays(self) -> dict[str, Singles]:

@@ -5,9 +5,9 @@
    *guessed* domains, as they will be used.
 3. Few factors: the directions in which outcomes of all models vary together (the first is difficulty) are predicted from the
    text, each with the penalty that suits it. Predictions that train the next stage are made without the row itself.
-4. Each model's outcome from domains and factors, in logits: the gain of one model over another is largest for questions neither
-   easy nor hopeless. Weights are drawn to those of all models together: a free classifier for each model would choose by its
-   own noise.
+4. Each model's outcome from domains and factors. Weights are drawn to those of all models together: a free classifier for each
+   model would choose by its own noise. Of a pair of models only the gain of the one over the other matters, largest for
+   questions neither easy nor hopeless: its outcomes are predicted in logits. Pools of many models lose by that.
 5. A fraction of what is left is taken over by the landmarks directly.
 """
 
@@ -31,6 +31,7 @@ from router_service.prediction.linear import (
     one_hot,
     ridge,
     ridge_left_out,
+    ridge_shared,
     sigmoid,
     softmax,
 )
@@ -62,8 +63,10 @@ class Recipe:
     factors: int = 8
     factor_penalties: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
     factor_scale: float = 0.5
-    stage_penalty: float = 15.0  # of a model's own weights
-    level_penalty: float = 1.0  # of those of all models together, for each of them
+    pool_penalty: float = 60.0  # of a model's own weights
+    pool_level_penalty: float = 15.0  # of those that all models share
+    pair_penalty: float = 15.0
+    pair_level_penalty: float = 1.0  # for each of the two
     rest_penalty: float = 10.0
     rest_share: float = 0.3
     tokens_penalty: float = 3.0
@@ -128,6 +131,7 @@ def train(
         far=round(float(far), 6),
         near=round(float(near), 6),
         about={**(about or {}), "left_out": scores_left_out},
+        by_logit=() if general else tuple(model for part in parts if _is_pair(part.outcomes) for model in part.models),
         elsewhere=elsewhere.Elsewhere(stems=lessons[0], by_stem=(lessons[1] @ heads[3]).astype(np.float32))
         if len(lessons[0])
         else None,
@@ -245,7 +249,8 @@ def _heads(
         nothing = np.empty((views.landmarks.shape[1], 0))
         for at, part in enumerate(parts):
             others = np.hstack([nothing, *(weights for place, (weights, _) in enumerate(factors) if place != at)])
-            quality.append(_quality(part.outcomes, own[at], factors[at], others, recipe))
+            head = _pair if _is_pair(part.outcomes) else _pool
+            quality.append(head(part.outcomes, own[at], factors[at], others, recipe))
             tokens.append(_tokens(part.tokens_out, own[at], recipe))
     hard = np.concatenate(hardness)
     seen = np.hstack([views.domain, views.landmarks])
@@ -267,24 +272,31 @@ def _factors(outcomes: Floats, views: _Views, recipe: Recipe) -> tuple[Floats, F
     return recipe.factor_scale * weights, recipe.factor_scale * left_out
 
 
-def _quality(
+def _pool(
+    outcomes: Floats, views: _Views, factors: tuple[Floats, Floats], others: Floats, recipe: Recipe
+) -> tuple[Floats, Floats, Floats]:
+    """Heads of a part's models from domains, the part's own factors, and those that other parts taught (weights `others`)."""
+    base = column_means(outcomes)
+    moved = fill(outcomes) - base
+    weights, left_out = np.hstack([factors[0], others]), np.hstack([factors[1], views.landmarks @ others])
+    stage = np.hstack([views.domain, left_out])
+    solved = ridge_shared(stage, moved, recipe.pool_penalty, level_penalty=recipe.pool_level_penalty)
+    by_domain, by_factor = np.split(solved, [views.domain.shape[1]])
+    rest = ridge(views.landmarks, moved - stage @ solved, recipe.rest_penalty)
+    return base, by_domain, weights @ by_factor + recipe.rest_share * rest
+
+
+def _pair(
     outcomes: Floats, views: _Views, factors: tuple[Floats, Floats], others: Floats, recipe: Recipe
 ) -> tuple[Floats, Floats, Floats, Floats]:
-    """Heads of a part's models, in logits.
-
-    From domains, the part's own factors, those that other parts taught (weights `others`), and for a pair what other models did
-    on nearly the same questions.
-    """
+    """As `_pool`, in logits, and beside the factors by what other models did on nearly the same questions."""
     base, filled = logit(column_means(outcomes)), fill(outcomes)
     weights, left_out = np.hstack([factors[0], others]), np.hstack([factors[1], views.landmarks @ others])
-    taught = views.taught if _is_pair(outcomes) else views.taught[:, :0]
-    stage = np.hstack([views.domain, left_out, taught])
-    solved = logistic(stage, filled, base, recipe.stage_penalty, level_penalty=recipe.level_penalty)
+    stage = np.hstack([views.domain, left_out, views.taught])
+    solved = logistic(stage, filled, base, recipe.pair_penalty, level_penalty=recipe.pair_level_penalty)
     by_domain, by_factor, by_taught = np.split(solved, np.cumsum([views.domain.shape[1], left_out.shape[1]]))
     p = sigmoid(base + stage @ solved)
     rest = ridge(views.landmarks, filled - p, recipe.rest_penalty) / (p * (1 - p)).mean(axis=0)
-    if not _is_pair(outcomes):
-        by_taught = np.zeros((views.taught.shape[1], len(base)))
     return base, by_domain, weights @ by_factor + recipe.rest_share * rest, by_taught
 
 
