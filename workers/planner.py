@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -135,13 +136,15 @@ class Planner:
             methods=self._methods,
         )
         before = Plan.from_json(stored[due.plan]["plan"]) if due.plan in stored else None
-        found = await asyncio.to_thread(_solved, work, before)
+        found = await _solved_within(work, before, left_usd=left_usd)
         if isinstance(found, Infeasible):
-            log.info("no plan meets a batch's goal", batch=str(due.id), why=str(found))
+            why = found.since(due.elapsed_s + begins_after_s)
+            log.info("no plan meets a batch's goal", batch=str(due.id), why=str(why))
             if left_usd is not None and _is_over(found, left_usd, is_first=before is None):
-                await self._stop(due, found, spent_usd=progress.cost_usd)
+                await self._stop(due, why, spent_usd=progress.cost_usd)
                 return
             found = await asyncio.to_thread(_solved_instead, work, found, before)
+            found = why if isinstance(found, Infeasible) else replace(found, note=str(why))
         is_near = due.budget_usd is not None and progress.committed_usd > NEAR * due.budget_usd
         again_s = LEAST_AGAIN_S if is_near else AGAIN_S if isinstance(found, Infeasible) else _again_s(found.plan)
         await self._store(due, found, latencies_of(catalog, counters), begins_after_s=begins_after_s, again_s=again_s)
@@ -233,7 +236,7 @@ class Planner:
         )
         found = await asyncio.to_thread(_solved, work, None)
         if isinstance(found, Infeasible):
-            return {"note": str(found)}
+            return {"note": str(found.since(START_S))}
         return {"quote": (found.quoted or {}) | {"after_s": START_S}, "note": found.note}
 
 
@@ -253,6 +256,16 @@ def _is_over(why: Infeasible, left_usd: float, *, is_first: bool) -> bool:
 def _again_s(plan: Plan) -> float:
     """A short batch is looked at several times too."""
     return min(AGAIN_S, max(LEAST_AGAIN_S, plan.finish_s / LOOKS))
+
+
+async def _solved_within(work: Work, before: Plan | None, *, left_usd: float | None) -> Dealt | Infeasible:
+    """Keeping a reserve of the budget back, unless there is nothing to keep back."""
+    found = await asyncio.to_thread(_solved, work, before)
+    if not isinstance(found, Infeasible) or left_usd is None or not found.needs_money:
+        return found
+    if found.least_cost_usd is None or found.least_cost_usd > left_usd:
+        return found
+    return await asyncio.to_thread(_solved, replace(work, budget_usd=left_usd), before)
 
 
 def _solved(work: Work, before: Plan | None) -> Dealt | Infeasible:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from router_service.routing.prices import Prices, Toll
@@ -97,6 +97,10 @@ class Infeasible:
     least_finish_s: float | None = None
     least_cost_usd: float | None = None
     stranded: int = 0
+
+    def since(self, begun_s: float) -> Infeasible:
+        """With its time told from so many seconds before."""
+        return self if self.least_finish_s is None else replace(self, least_finish_s=self.least_finish_s + begun_s)
 
     @property
     def needs_money(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -78,6 +78,12 @@ Usd = Annotated[float, Field(ge=0, le=1e6)]
 Target = Annotated[float, Field(gt=0, le=1)]
 
 
+Failure: TypeAlias = Annotated[
+    Literal["400", "401", "404", "408", "429", "500", "502", "503", "timeout", "context", "content_policy"],
+    BeforeValidator(lambda given: str(given) if isinstance(given, int) else given),
+]
+
+
 def _matches(kinds: type[StrEnum]) -> AfterValidator:
     """A shell pattern that matches at least one of a closed set."""
 
@@ -115,9 +121,7 @@ class SimulatedSection(Section):
     latency_ms: Annotated[float, Field(ge=0)] = 0.0
     jitter: Share = 0.0
     failure_rate: Share = 0.0
-    failure: Literal["400", "401", "404", "408", "429", "500", "502", "503", "timeout", "context", "content_policy"] = (
-        "500"
-    )
+    failure: Failure = "500"
     retry_after_s: Annotated[float, Field(ge=0, le=3600)] | None = None
     output_tokens: Count = 16
     seed: int = 0

@@ -20,7 +20,7 @@ TASK = "waybill.task"
 DIFFICULTY = "waybill.difficulty"
 
 _TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]{1,8}){0,4}")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_. -]{0,38}[a-z0-9_.-])?")
 
 
 def check_hints(metadata: Mapping[str, object] | None, *, path: str = "metadata") -> dict[str, str]:
@@ -76,7 +76,7 @@ def _difficulty(text: str) -> str | None:
 
 _READERS: dict[str, tuple[str, Callable[[str], str | None]]] = {
     LANGUAGE: ("a language tag such as 'de' or 'pt-BR'", _language),
-    DOMAIN: ("a name of 1 to 40 of a-z, 0-9, '_', '.', '-', such as 'law'", _domain),
+    DOMAIN: ("a name of 1 to 40 of a-z, 0-9, '_', '.', '-' and spaces, such as 'law'", _domain),
     TASK: (f"one of {', '.join(Task)}", _task),
     DIFFICULTY: ("a number from 0 to 1, as text", _difficulty),
 }

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from router_service.catalog.nearness import nearest_of_many
 from router_service.catalog.words import is_place
-from router_service.signals import credentials, injection, language, personal
+from router_service.signals import credentials, form, injection, language, personal
+from router_service.signals.extract import DEFAULT, UNREAD
+from router_service.signals.predicted import Prophet
 from router_service.signals.signals import Task
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 FLAGS = frozenset(
     {
+        form.PARTIAL,
+        *(f"{UNREAD}{name}" for name in (*(each.name for each in DEFAULT), Prophet.name)),
         *(credentials.PRIVATE_KEY, credentials.AWS, credentials.TOKEN, credentials.PASSWORD, credentials.URL),
         *(personal.EMAIL, personal.PHONE, personal.IBAN, personal.CARD, personal.NATIONAL_ID),
         *(injection.OVERRIDE, injection.EXFILTRATION, injection.HIDDEN),

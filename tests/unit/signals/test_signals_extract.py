@@ -223,7 +223,7 @@ def test_hints_are_brought_into_one_form() -> None:
     ("key", "value", "said"),
     [
         ("waybill.language", "german", "must be a language tag such as 'de'"),
-        ("waybill.domain", "a b", "must be a name of 1 to 40"),
+        ("waybill.domain", "a|b", "must be a name of 1 to 40"),
         ("waybill.task", "sing", "must be one of summarize, translate"),
         ("waybill.difficulty", "1.5", "must be a number from 0 to 1"),
         ("waybill.difficulty", "nan", "must be a number from 0 to 1"),
