@@ -48,6 +48,11 @@ def check(spec: JobSpec, *, catalog: Catalog, tenant_id: str, path: str) -> None
             param="router.policy",
             code="unknown_policy",
         )
+    if wishes.quality_target is not None and threshold_of(spec.model) is not None:
+        raise InvalidRequestError(
+            f"router.quality_target: {spec.model} chooses by its threshold; ask for 'auto', or leave the target out",
+            param="router.quality_target",
+        )
     if wishes.quality_target is not None and not policy.has_target:
         raise InvalidRequestError(
             f"router.quality_target: the policy {policy.name!r} aims at no quality; leave router.policy out, or name one of "

@@ -32,7 +32,9 @@ class FeedbackRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    score: Annotated[float, Field(ge=0, le=1, description="0: the answer is of no use, 1: it is right.", examples=[1])]
+    score: Annotated[
+        float, Field(ge=0, le=1, strict=True, description="0: the answer is of no use, 1: it is right.", examples=[1])
+    ]
     source: Annotated[
         str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,62}$", description="Who says so: user, judge, a check's name.")
     ] = "user"

@@ -47,7 +47,7 @@ class JobRequest(BaseModel):
         Field(examples=[{"messages": [{"role": "user", "content": "Summarize: ..."}], "max_tokens": 200}]),
     ]
     residency: Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)*$", examples=["eu"])] | None = None
-    quality: Annotated[float, Field(ge=0, le=1)] | None = None
+    quality: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
     deadline: AwareDatetime | None = None
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     router: Annotated[RouterWishes, Field(examples=[{"policy": "fastest", "language": "de"}])] | None = None

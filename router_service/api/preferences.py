@@ -22,8 +22,8 @@ from router_service.signals.hints import DIFFICULTY, DOMAIN, LANGUAGE, PREFIX, T
 PER_MILLION = 1e-6
 MOST_QUOTED = 60
 Names = Annotated[tuple[Name, ...], Field(max_length=100)]
-Usd = Annotated[float, Field(ge=0, le=1e6)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Usd = Annotated[float, Field(ge=0, le=1e6, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -36,7 +36,7 @@ class RouterWishes(_Wishes):
 
     residency: Annotated[str, Field(pattern=r"^[a-z]{2,8}(-[a-z0-9]+)*$")] | None = None
     quality: Share | None = None
-    quality_target: Annotated[float, Field(gt=0, le=1)] | None = None
+    quality_target: Annotated[float, Field(gt=0, le=1, strict=True)] | None = None
     policy: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")] | None = None
     max_cost_usd: Usd | None = None
     safety: Safety | None = None
@@ -110,6 +110,11 @@ def read_wishes(
     for at, given in layers:
         wishes = _read(RouterWishes, given, path=at)
         hints |= _own_hints(wishes, path=at)
+        if "residency" in said and wishes.residency not in (None, said["residency"]):
+            raise InvalidRequestError(
+                f"{at}.residency: {wishes.residency!r} differs from {said['residency']!r}, which is said around it",
+                param=f"{at}.residency",
+            )
         said |= {name: getattr(wishes, name) for name in wishes.model_fields_set}
     wishes = RouterWishes.model_construct(**said)
     provider = _read(ProviderWishes, body.get("provider"), path=f"{path}.provider")

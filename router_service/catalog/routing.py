@@ -89,6 +89,8 @@ def problems_of(settings: RouterSettings, *, names: Collection[str]) -> Iterator
         if DEFAULT_POLICY in router.policies:
             yield f"{STRATEGY}: {POLICIES}.{DEFAULT_POLICY} says the same; write one of them"
     for name, section in router.policies.items():
+        if name in PRESETS:
+            yield f"{POLICIES}.{name}: that is a strategy's name, by which jobs may ask for it; choose another"
         yield from _problems(section, path=f"{POLICIES}.{name}.", names=names)
     known = {*router.policies, *Strategy}
     named = {f"tenants.{tenant_id}.policy": tenant.policy for tenant_id, tenant in router.tenants.items()}

@@ -134,6 +134,7 @@ def catalog(target: Target) -> Iterator[Finding]:
         for note in load.notes(document):
             yield Finding(check="catalog", level=Level.WARN, detail=str(target.config), advice=note)
         yield from _unasked(built)
+        yield from _missing_plugins(built)
         yield from _provider_keys(built.models)
         yield from tokenizers(built.models, is_installed=find_spec(TOKENIZER_PACKAGE) is not None)
 
@@ -148,6 +149,23 @@ def _unasked(built: Catalog) -> Iterator[Finding]:
     domains = (general() if own is None else Predictor.load(own)).domains
     for said in unasked(built, domains=domains):
         yield Finding(check="catalog", level=Level.WARN, detail=said)
+
+
+def _missing_plugins(built: Catalog) -> Iterator[Finding]:
+    from router_service.routing.methods import load_methods  # noqa: PLC0415 brings the plugins
+
+    methods = load_methods()
+    known = {*methods.constraints, *methods.strategies, *methods.terms}
+    for policy in built.policies.values():
+        named = (policy.strategy, *policy.constraints, *(name for name, _weight in policy.terms))
+        for name in named:
+            if name not in known:
+                yield Finding(
+                    check="plugins",
+                    level=Level.FAIL,
+                    detail=f"policy {policy.name}: {name!r} is not installed here: its jobs would wait",
+                    advice="install its package where the routers run, or take it out of the policy",
+                )
 
 
 def _provider_keys(models: Iterable[Model]) -> Iterator[Finding]:

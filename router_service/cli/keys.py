@@ -77,7 +77,9 @@ def reload(
     if not path.is_file():
         raise UsageProblemError(f"{path}: no such file; a catalog in LiteLLM's YAML dialect would be right")
     fingerprint = bootstrap.publish_catalog(database_url(options(context)), path)
-    output.print_json({"catalog": fingerprint}) if json else output.say(f"catalog {fingerprint} is in force")
+    output.print_json({"catalog": fingerprint}) if json else output.say(
+        f"catalog {fingerprint} is in force; every process follows within some two seconds"
+    )
 
 
 def _file_of_stack(chosen: Options) -> Path:

@@ -114,7 +114,10 @@ def known(test: Benchmark, prices: Prices) -> tuple[NDArray[np.intp], Actual]:
 def lambdas(expected: Expected) -> Floats:
     """0, then evenly by ratio from where cost hardly matters to where nearly nothing else does, then infinity."""
     means = expected.cost_usd.mean(axis=0)
-    inner = np.geomspace(1e-3 / means.max(), 10 / means.min(), SETTINGS)
+    priced = means[means > 0]  # at a free model's side every other one is dear
+    if not len(priced):
+        return np.array([0.0, np.inf])
+    inner = np.geomspace(1e-3 / priced.max(), 10 / priced.min(), SETTINGS)
     return np.concatenate([[0.0], inner, [np.inf]])
 
 

@@ -32,7 +32,7 @@ WORDS = {
     "trains_on_data_unknown": "trains_on_data stated in the catalog",
     "retention": "data that may be kept for {bound} days",
     "retention_unknown": "retention_days stated in the catalog",
-    "max_price": "a price a token of {bound} USD",
+    "max_price": "a max_price of {bound} USD a million tokens",
     "max_cost": "a max_cost_usd of {bound}",
     "max_cost_unknown": "max_tokens in the request or max_output_tokens in the catalog, to keep max_cost_usd",
     "price_unknown": "the model's prices stated in the catalog",
@@ -59,7 +59,9 @@ class Change:
 
     @property
     def words(self) -> str:
-        said = [WORDS.get(reason, reason).format(bound=_text(bound)) for reason, bound in self.reasons]
+        said = [
+            WORDS.get(reason, reason).format(bound=_text(_in_units(reason, bound))) for reason, bound in self.reasons
+        ]
         return f"{self.model}: {' and '.join(said)}"
 
 
@@ -75,6 +77,11 @@ def changes_needed(
             found.append(Change(model=model.id, reasons=tuple((each.reason, each.bound) for each in rejections)))
     kinds = {change.model: {reason for reason, _bound in change.reasons} for change in found}
     return tuple(change for change in found if not any(kinds[other.model] < kinds[change.model] for other in found))
+
+
+def _in_units(reason: str, bound: Any) -> Any:
+    """As a request would state it."""
+    return bound * 1e6 if reason == "max_price" and bound is not None else bound
 
 
 def _text(bound: Any) -> str:

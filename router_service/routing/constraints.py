@@ -82,10 +82,8 @@ def is_wanted(asked: Question, model: Model) -> Rejection | None:
 
 def in_rules(asked: Question, model: Model) -> Rejection | None:
     """What the policy's rules say of models for jobs of this kind."""
-    for rule in asked.rules:
-        if rule.only and not model.is_one_of(rule.only):
-            return Rejection(reason="rule", bound=rule.name)
-    return None
+    against = [rule.name for rule in asked.rules if rule.only and not model.is_one_of(rule.only)]
+    return Rejection(reason="rule", bound=", ".join(against)) if against else None
 
 
 def in_residency(asked: Question, model: Model) -> Rejection | None:

@@ -51,6 +51,8 @@ async def test_hints_may_stand_in_the_metadata(api: httpx.AsyncClient) -> None:
         ({"router": {"polciy": "x"}}, "router.polciy", "router.polciy"),
         ({"router": {"policy": "nobody's"}}, "router.policy", "cheapest-capable"),
         ({"router": {"quality_target": 0.9, "policy": "fastest"}}, "router.quality_target", "aims at no quality"),
+        ({"router": {"max_cost_usd": True}}, "router.max_cost_usd", "number"),
+        ({"quality": "0.1"}, "quality", "number"),
         ({"router": {"quality_target": 2}}, "router.quality_target", "less than or equal to 1"),
         ({"router": {"task": "dance"}}, "router.task", "summarize"),
         ({"router": {"residency": "us"}, "residency": "eu"}, "router.residency", "differs"),
@@ -188,3 +190,25 @@ async def test_a_line_with_residency_goes_where_it_may(
         refused = await make_batch(api, jsonl(request_line(1, model="there", router={"residency": "eu"})))
         assert refused["request_counts"] == {"total": 1, "completed": 0, "failed": 1}
         assert await sql.value("SELECT error_code FROM jobs WHERE state = 'failed'") == "no_compliant_model"
+
+
+async def test_a_line_may_not_undo_the_residency_that_its_batch_asks_for(api: httpx.AsyncClient) -> None:
+    line = request_line(1, router={"residency": "us"})
+    batch = await make_batch(api, jsonl(line), router={"residency": "eu"})
+    assert batch["status"] == "failed"
+    (error,) = batch["errors"]["data"]
+    assert error["message"].startswith("router.residency: 'us' differs from 'eu'")
+    assert error["line"] == 1
+
+
+async def test_a_threshold_chooses_without_a_quality_target(
+    settings: Settings, database: Database, api_key: str
+) -> None:
+    pair = {"pair": {"strong": "a", "weak": "b"}}
+    await publish(database, document(entry("a"), entry("b"), router=pair))
+    async with running(settings) as app, client_of(app, key=api_key) as api:
+        response = await api.post(
+            "/v1/jobs", json={"model": "router-0.3", "router": {"quality_target": 0.9}, "input": {"messages": MESSAGES}}
+        )
+    assert response.status_code == 400
+    assert "router-0.3 chooses by its threshold" in response.json()["error"]["message"]

@@ -145,3 +145,8 @@ def test_a_region_is_said_to_have_no_effect_and_what_has() -> None:
 )
 def test_a_language_that_a_caller_names_is_compared_in_one_form(tag: str, code: str | None) -> None:
     assert language_code(tag) == code
+
+
+def test_a_policy_has_no_strategys_name() -> None:
+    (problem,) = problems_of(document(entry("a"), router={"policies": {"fastest": {}}}))
+    assert problem.startswith("router_settings.router.policies.fastest: that is a strategy's name")

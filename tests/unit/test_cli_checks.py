@@ -80,3 +80,10 @@ def test_a_domain_that_nothing_recognizes_is_a_warning(tmp_path: Path) -> None:
     (warning,) = [finding for finding in catalog(target) if finding.level is not Level.OK]
     assert warning.level is Level.WARN
     assert warning.detail.startswith("model alpha: the domain 'foo' is not recognized")
+
+
+def test_a_plugin_that_a_policy_names_and_nobody_installed_fails(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.yaml"
+    path.write_text(yaml.safe_dump(document(router={"policies": {"mine": {"constraints": ["acme:office-hours"]}}})))
+    (failed,) = [finding for finding in catalog(_target(tmp_path, config=path)) if finding.level is Level.FAIL]
+    assert failed.detail == "policy mine: 'acme:office-hours' is not installed here: its jobs would wait"

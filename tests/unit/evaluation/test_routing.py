@@ -168,6 +168,18 @@ def test_a_dearer_model_is_left_as_lambda_grows() -> None:
     assert spent[-1] == min(spent)
 
 
+def test_settings_are_spread_over_the_prices_of_those_that_cost_something() -> None:
+    cost_usd = np.array([[0.0, 0.01, 0.1]] * 4)
+    p = np.array([[0.3, 0.5, 0.9]] * 4)
+    expected = routing.Expected(p=p, cost_usd=cost_usd, usual_p=p[0], usual_cost_usd=cost_usd[0])
+    settings = routing.lambdas(expected)
+    assert len(settings) == routing.SETTINGS + 2
+    assert np.isfinite(settings[:-1]).all()
+    assert {int(routing.choose(expected, each)[0]) for each in settings} == {0, 1, 2}
+    free = routing.Expected(p=p, cost_usd=cost_usd * 0, usual_p=p[0], usual_cost_usd=cost_usd[0] * 0)
+    assert routing.lambdas(free).tolist() == [0.0, np.inf]
+
+
 def test_options_are_part_of_the_text_and_answers_are_not() -> None:
     question = {"question": "Which?", "options": ["this", "that"], "answer": "B", "category": "law"}
     assert question_text(question) == "Which?\nA. this\nB. that"
