@@ -24,12 +24,6 @@ def ridge(x: Floats, y: Floats, penalty: float) -> Floats:
     return np.linalg.solve(gram, x.T @ y).astype(np.float64, copy=False)
 
 
-def ridge_shared(x: Floats, y: Floats, penalty: float, *, level_penalty: float) -> Floats:
-    """As `ridge`, with weights drawn to those of the mean of y's columns, which are found first by the `level_penalty`."""
-    shared = ridge(x, y.mean(axis=1, keepdims=True), level_penalty)
-    return shared + ridge(x, y - x @ shared, penalty)
-
-
 def ridge_left_out(
     x: Floats, y: Floats, penalty: float, *, twins: NDArray[np.intp] | None = None
 ) -> tuple[Floats, Floats]:

@@ -5,9 +5,9 @@
    *guessed* domains, as they will be used.
 3. Few factors: the directions in which outcomes of all models vary together (the first is difficulty) are predicted from the
    text, each with the penalty that suits it. Predictions that train the next stage are made without the row itself.
-4. Each model's outcome from domains and factors. Weights are drawn to those of all models together: a free classifier for each
-   model would choose by its own noise. Of a pair of models only the gain of the one over the other matters, largest for
-   questions neither easy nor hopeless: its outcomes are predicted in logits. Pools of many models lose by that.
+4. Each model's outcome from domains and factors: a free classifier for each model would choose by its own noise. Of a pair of
+   models only the gain of the one over the other matters, largest for questions neither easy nor hopeless: its outcomes are
+   predicted in logits, by weights drawn to those of both together. Pools of many models lose by that.
 5. A fraction of what is left is taken over by the landmarks directly.
 """
 
@@ -31,7 +31,6 @@ from router_service.prediction.linear import (
     one_hot,
     ridge,
     ridge_left_out,
-    ridge_shared,
     sigmoid,
     softmax,
 )
@@ -63,10 +62,9 @@ class Recipe:
     factors: int = 8
     factor_penalties: tuple[float, ...] = (1.0, 3.0, 10.0, 30.0, 100.0)
     factor_scale: float = 0.5
-    pool_penalty: float = 60.0  # of a model's own weights
-    pool_level_penalty: float = 15.0  # of those that all models share
-    pair_penalty: float = 15.0
-    pair_level_penalty: float = 1.0  # for each of the two
+    pool_penalty: float = 60.0
+    pair_penalty: float = 15.0  # of a model's own weights
+    pair_level_penalty: float = 1.0  # of those that both share, for each of them
     rest_penalty: float = 10.0
     rest_share: float = 0.3
     tokens_penalty: float = 3.0
@@ -280,7 +278,7 @@ def _pool(
     moved = fill(outcomes) - base
     weights, left_out = np.hstack([factors[0], others]), np.hstack([factors[1], views.landmarks @ others])
     stage = np.hstack([views.domain, left_out])
-    solved = ridge_shared(stage, moved, recipe.pool_penalty, level_penalty=recipe.pool_level_penalty)
+    solved = ridge(stage, moved, recipe.pool_penalty)
     by_domain, by_factor = np.split(solved, [views.domain.shape[1]])
     rest = ridge(views.landmarks, moved - stage @ solved, recipe.rest_penalty)
     return base, by_domain, weights @ by_factor + recipe.rest_share * rest

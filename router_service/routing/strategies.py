@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Score: TypeAlias = tuple[float, ...]
 Scorer: TypeAlias = Callable[[Sequence["Prospect"]], list[Score]]
-MARGIN = 0.01  # of p(right answer); docs/decisions/0015
-MARGIN_COST = 0.1  # of what the usual model costs: expected costs are no more certain than that
+MARGIN = 0.013  # of p(right answer); docs/decisions/0015
+MARGIN_COST = 0.15  # of what the usual model costs: expected costs are no more certain than that
 USUAL_TOKENS_IN, USUAL_TOKENS_OUT = 600, 250
 UNKNOWN_S = 1e6  # behind every latency that is known
 
