@@ -70,19 +70,23 @@ def known_lines(
 
 
 def _margin(decision: Json) -> str | None:
-    """How far the next best was behind the winner, where both are of the same rank."""
+    """How far the next best was behind the winner, where both are of the same rank and place, so that scores decided."""
     chosen = next((each for each in decision["candidates"] if each["model"] == decision["model"]), None)
     if chosen is None or chosen.get("score") is None:
         return None
     others = [
         each
         for each in decision["candidates"]
-        if each["eligible"] and each["model"] != chosen["model"] and each["rank"] == chosen["rank"]
+        if each["eligible"] and each["model"] != chosen["model"] and _standing(each) == _standing(chosen)
     ]
     if not others:
         return None
     second = min(others, key=lambda each: each["score"])
     return f"margin: {second['score'] - chosen['score']:.3g} over {output.safe_line(second['model'])}"
+
+
+def _standing(candidate: Json) -> tuple[int, int]:
+    return candidate["rank"], candidate.get("place", 0)
 
 
 def _plain(value: object) -> str:

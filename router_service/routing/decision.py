@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from router_service.catalog.policies import Strategy
-from router_service.jobs.spec import AUTO
+from router_service.jobs.spec import AUTO, threshold_of
 from router_service.routing import exploration
 from router_service.routing.changes import changes_needed
 from router_service.routing.constraints import (
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 CHEAPEST = "cheapest_available"
 FALLBACK = "fallback"
 ASKED_FOR = "asked_for"
+THRESHOLD = "threshold"
 PLANNED = "batch_plan"
 MISSING = "plugin_missing"
 TO_BE_MENDED = frozenset({MISSING, FAILED, UNKNOWN_POLICY})
@@ -313,7 +314,7 @@ def _why(asked: Question, best: Prospect, policy: RoutingPolicy) -> str:
     if best.rank > 0:
         return FALLBACK
     if asked.spec.model != AUTO:
-        return ASKED_FOR
+        return ASKED_FOR if threshold_of(asked.spec.model) is None else THRESHOLD
     if asked.spec.preferences.sort is not None:
         return f"sort:{asked.spec.preferences.sort}"
     if is_planned(asked):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from router_service.cli.jobs import known_lines
+from router_service.cli.jobs import _margin, known_lines
 
 KNOWN: dict[str, Any] = {
     "is_read": True,
@@ -28,3 +28,13 @@ def test_a_request_that_was_not_read_is_told_so_and_an_old_decision_tells_nothin
     ]
     assert list(known_lines({"is_read": True, "unknown": [], "rules": []})) == []
     assert list(known_lines(None)) == []
+
+
+def test_a_margin_is_told_where_scores_decided_and_not_where_a_preferred_place_did() -> None:
+    close = [
+        {"model": "a", "eligible": True, "rank": 0, "score": 0.2},
+        {"model": "b", "eligible": True, "rank": 0, "score": 0.5},
+    ]
+    assert _margin({"model": "a", "candidates": close}) == "margin: 0.3 over b"
+    apart = [close[0], close[1] | {"place": 2, "score": 0.1}]
+    assert _margin({"model": "a", "candidates": apart}) is None

@@ -276,7 +276,8 @@ PAIR = catalog_of(entry("strong", cost=9e-6), entry("weak"), router={"pair": {"s
 )
 def test_a_threshold_in_the_models_name_chooses_between_two(threshold: str, model: str) -> None:
     insight = Insight(estimates={"strong": Estimate(quality=0.9), "weak": Estimate(quality=0.6)})
-    assert chosen(PAIR, insight=insight, spec=replace(SPEC, model=f"router-{threshold}")).model_id == model
+    decision = chosen(PAIR, insight=insight, spec=replace(SPEC, model=f"router-{threshold}"))
+    assert (decision.model_id, decision.reason) == (model, "threshold")
 
 
 def test_the_other_of_the_two_is_a_fallback_and_without_estimates_the_strong_one_is_taken() -> None:
