@@ -141,7 +141,7 @@ class Planner:
             why = found.since(due.elapsed_s + begins_after_s)
             log.info("no plan meets a batch's goal", batch=str(due.id), why=str(why))
             if left_usd is not None and _is_over(found, left_usd, is_first=before is None):
-                await self._stop(due, why, spent_usd=progress.cost_usd)
+                await self._end(due, work, before, why, left_usd=left_usd, spent_usd=progress.cost_usd)
                 return
             found = await asyncio.to_thread(_solved_instead, work, found, before)
             found = why if isinstance(found, Infeasible) else replace(found, note=str(why))
@@ -177,6 +177,24 @@ class Planner:
                 await plans.store(session, due, stored, again_s=again_s)
                 log.info("batch planned", batch=str(due.id), plan=stored.hash, gap=round(found.plan.gap, 4))
         await self._runtime.ring()
+
+    async def _end(
+        self,
+        due: DueBatch,
+        work: Work,
+        before: Plan | None,
+        why: Infeasible,
+        *,
+        left_usd: float,
+        spent_usd: float,
+    ) -> None:
+        """Stop a batch whose budget does not suffice, unless only the state of the models at this moment makes it too little."""
+        calm = await asyncio.to_thread(_solved, replace(work, counters={}, budget_usd=left_usd), before)
+        if isinstance(calm, Infeasible) and _is_over(calm, left_usd, is_first=before is None):
+            await self._stop(due, why, spent_usd=spent_usd)
+            return
+        async with self._runtime.database.transaction() as session:
+            await plans.keep(session, due, note=str(why), again_s=LEAST_AGAIN_S)
 
     async def _stop(self, due: DueBatch, why: Infeasible, *, spent_usd: float) -> None:
         """End a batch that would cost more than its budget: before its first call, or when the budget is spent."""

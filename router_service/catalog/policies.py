@@ -120,7 +120,9 @@ class RoutingPolicy:
             rules=(*bounds.rules, *(rule for rule in self.rules if rule not in bounds.rules)),
             min_quality=max(floors, default=None),
             constraints=tuple(dict.fromkeys((*bounds.constraints, *self.constraints))),
-            learned=self.learned or (bounds.learned and bounds.min_quality is not None),
+            learned=self.learned
+            if bounds.min_quality is None
+            else bounds.learned,  # a floor is held against the same levels
             signals=self.signals if bounds == BUILT_IN else self.signals or None,  # bounds look at words
         )
 

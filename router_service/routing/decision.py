@@ -149,17 +149,16 @@ def route(
     candidates = tuple(next(scored) if out is None else _out(model, rank, out) for model, rank, out in looked_at)
     if not prospects:
         return _nobody(asked, candidates, [model for model, _rank, _out in looked_at], catalog, methods)
-    chosen, reason = _chosen(asked, prospects, scores, methods)
+    chosen, reason = _chosen(asked, prospects, scores)
     return _decision(asked, chosen.model.id, reason, candidates, catalog)
 
 
-def _chosen(
-    asked: Question, prospects: Sequence[Prospect], scores: Sequence[Score], methods: Methods
-) -> tuple[Prospect, str]:
+def _chosen(asked: Question, prospects: Sequence[Prospect], scores: Sequence[Score]) -> tuple[Prospect, str]:
     """The best, or one that is tried in its place, and why."""
     keys = [_order(each, score) for each, score in zip(prospects, scores, strict=True)]
     best = min(range(len(prospects)), key=keys.__getitem__)
-    if asked.policy.exploration.share > 0 and _scorer(asked, methods) is methods.strategies[asked.policy.strategy]:
+    is_policys = asked.spec.preferences.sort is None and not is_planned(asked)
+    if asked.policy.exploration.share > 0 and is_policys:
         peers = [each for each, key in zip(prospects, keys, strict=True) if key[:4] == keys[best][:4]]
         if (other := exploration.instead_of(prospects[best], peers)) is not None:
             return other, exploration.REASON

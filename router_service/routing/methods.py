@@ -33,6 +33,7 @@ STRATEGIES_GROUP = "waybill.strategies"
 SCORES_GROUP = "waybill.scores"
 MARK = ":"
 FAILED = "plugin_failed"
+NUL = r"\u0000"
 Term: TypeAlias = Callable[["Prospect"], float]
 
 
@@ -55,7 +56,11 @@ def asked_of(name: str, constraint: Constraint, asked: Question, model: Model) -
         out = constraint(asked, model)
         if out is None:
             return None
-        return Rejection(reason=str(out.reason), bound=json.loads(json.dumps(out.bound, allow_nan=False)))
+        said = json.dumps([str(out.reason), out.bound], allow_nan=False)
+        if NUL in said:
+            raise ValueError("no database keeps U+0000")
+        reason, bound = json.loads(said)
+        return Rejection(reason=reason, bound=bound)
     except Exception as error:  # noqa: BLE001 (another's code: what it does must not stop the other jobs)
         return failed(name, error)
 
@@ -70,7 +75,8 @@ def scores_of(
         for name, weight in policy.terms:
             terms = [float(methods.terms[name](each)) for each in prospects]
             scores = [(first + weight * term, *rest) for (first, *rest), term in zip(scores, terms, strict=True)]
-        if len(scores) != len(prospects) or not all(map(math.isfinite, itertools.chain(*scores))):
+        is_whole = len(scores) == len(prospects) and all(scores)
+        if not is_whole or not all(map(math.isfinite, itertools.chain(*scores))):
             raise ValueError("a finite score for each prospect would be right")
     except Exception as error:  # noqa: BLE001 (as above)
         return failed(name, error)

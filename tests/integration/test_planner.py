@@ -190,6 +190,28 @@ async def test_a_batch_that_would_cost_more_than_its_budget_is_ended_before_its_
     assert jobs == [{"state": "cancelled", "error_message": row["plan_note"], "model_id": None}]
 
 
+async def test_a_batch_is_not_ended_since_its_cheap_model_fails_at_the_moment(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    """The budget buys all lines at the cheap model, which is passed over while it fails, and few at the dear one."""
+    failing = CHEAP["model_info"] | {"router": {"simulated": {"failure_rate": 1, "failure": "500"}}}
+    workers = await open_workers(
+        CHEAP | {"model_info": failing}, DEAR, router={"policies": {"default": {"plan": True}}}
+    )
+    await steps.accept(*(new_job(model="cheap") for _ in range(20)))
+    await workers.route()
+    await workers.call("cheap")
+    batch_id, _jobs = await steps.batch(
+        60, model="auto", tokens_out=100, plan_wait_s=WAIT_S, budget_usd=60 * 110e-7 * 2
+    )
+    await workers.planner.plan_batches()
+    row = await batch_row(sql, batch_id)
+    assert row["cancelling_at"] is None
+    assert row["errors"] is None
+    if row["plan"] is None:
+        assert "a budget of at least" in row["plan_note"]
+
+
 async def test_a_batch_whose_budget_is_spent_ends_what_it_has_not_begun(
     open_workers: OpenWorkers, steps: Steps, sql: Sql
 ) -> None:
@@ -319,3 +341,14 @@ async def test_what_is_in_use_of_groups_and_of_the_tenant_is_known_to_the_planne
     shared = await workers.planner._shared(workers.runtime.offer.catalog, TENANT)
     used = {name: {rate.name: rate.used for rate in counters.rates} for name, counters in shared.items()}
     assert used == {"group:both": {"rpm": 3}, f"tenant:{TENANT}": {"rpm": 4}}
+
+
+async def test_single_jobs_under_way_count_as_others_use_for_a_quote_too(
+    open_workers: OpenWorkers, steps: Steps, database: Database
+) -> None:
+    workers = await open_workers(CHEAP, DEAR)
+    await steps.accept(*(new_job(model="cheap") for _ in range(3)))
+    await workers.route()
+    async with database.transaction() as session:
+        found = await plans.others(session)
+    assert [(each.model_id, each.jobs) for each in found] == [("cheap", 3)]

@@ -141,10 +141,12 @@ def _raises(*_asked: object) -> Any:
     [
         ({"constraints": ["x:y"]}, Methods(constraints={"x:y": _raises})),
         ({"constraints": ["x:y"]}, Methods(constraints={"x:y": lambda _a, _m: Rejection(reason="r", bound={1, 2})})),
+        ({"constraints": ["x:y"]}, Methods(constraints={"x:y": lambda _a, _m: Rejection(reason="r", bound="a\0")})),
         ({"terms": {"x:y": 1.0}}, Methods(terms={"x:y": _raises})),
         ({"terms": {"x:y": 1.0}}, Methods(terms={"x:y": lambda _prospect: float("nan")})),
         ({"strategy": "x:y"}, Methods(strategies={**SCORERS, "x:y": _raises})),
         ({"strategy": "x:y"}, Methods(strategies={**SCORERS, "x:y": lambda _prospects: []})),
+        ({"strategy": "x:y"}, Methods(strategies={**SCORERS, "x:y": lambda prospects: [()] * len(prospects)})),
         ({"strategy": "x:y"}, Methods(strategies={**SCORERS, "x:y": lambda prospects: [None] * len(prospects)})),  # type: ignore[list-item]
     ],
 )

@@ -88,6 +88,13 @@ class Customer:
         )
         return int(row["n"])
 
+    def running(self, batch: str) -> int:
+        """How many calls of a batch are under way."""
+        (row,) = self.rows(
+            "SELECT count(*) AS n FROM jobs WHERE batch_id = %s AND state = 'running'", batch.removeprefix("batch_")
+        )
+        return int(row["n"])
+
     def wait_done(self, batch: str, count: int, *, patience_s: float = 60.0) -> None:
         def reached() -> bool:
             with suppress(psycopg.OperationalError):

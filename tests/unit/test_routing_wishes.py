@@ -8,8 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from router_service.catalog.policies import BUILT_IN, RoutingPolicy
-from router_service.jobs.preferences import Preferences, Safety
+from router_service.catalog.policies import BUILT_IN, Exploration, RoutingPolicy, Strategy
+from router_service.jobs.preferences import Preferences, Safety, Sort
 from router_service.jobs.spec import AUTO, JobSpec, RoutableJob
 from router_service.routing.decision import Decision, Outlook, route
 from router_service.routing.gaps import Gaps
@@ -396,3 +396,17 @@ def test_long_lists_of_names_are_not_said_of_every_model() -> None:
     names = tuple(f"name-{number}" for number in range(60))
     (bound, *_others) = [each.bound for each in chosen(only=names).candidates]
     assert bound == [*names[:5], "and 55 more"]
+
+
+def test_a_floor_is_held_against_the_levels_that_the_own_policy_goes_by() -> None:
+    floor = {"default": {"min_quality": 0.9, "learned": False}}
+    catalog = catalog_of(entry("a", router={"quality": {"default": 0.8}}), router={"policies": floor})
+    job = RoutableJob(id=UUID(int=7), epoch=0, spec=replace(SPEC, preferences=Preferences(policy="cheapest-capable")))
+    assert catalog.policy_of(job).learned is False
+
+
+def test_a_wish_to_sort_is_not_explored() -> None:
+    exploring = RoutingPolicy(strategy=Strategy.COST, exploration=Exploration(share=1.0, most_cost_factor=100))
+    catalog = catalog_of(entry("cheap", cost=1e-6), entry("dear", cost=1e-5))
+    assert chosen(catalog, policy=exploring).reason == "exploration"
+    assert chosen(catalog, policy=exploring, sort=Sort.PRICE).model_id == "cheap"
