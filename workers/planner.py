@@ -40,6 +40,8 @@ log = logger(__name__)
 AGAIN_S = 60.0  # what is left of a batch is planned again after so long, or sooner if it will be done soon
 LEAST_AGAIN_S = 5.0
 LOOKS = 8
+MONTH_S = 30 * 86_400.0
+SAMPLED = 0.02  # by so much the cost of a sample may be off
 RESERVE = 0.03  # of a budget: what answers may be longer than is expected
 NEAR = 0.8  # of a budget: from then on it is looked at more often
 STALE_S = 60.0  # a quote that was taken so long ago is taken again
@@ -140,13 +142,18 @@ class Planner:
         if isinstance(found, Infeasible):
             why = found.since(due.elapsed_s + begins_after_s)
             log.info("no plan meets a batch's goal", batch=str(due.id), why=str(why))
-            if left_usd is not None and _is_over(found, left_usd, is_first=before is None):
-                await self._end(due, work, before, why, left_usd=left_usd, spent_usd=progress.cost_usd)
+            if left_usd is not None and (over := await self._over(work, before, left_usd=left_usd)) is not None:
+                await self._stop(due, over, spent_usd=progress.cost_usd)
                 return
-            found = await asyncio.to_thread(_solved_instead, work, found, before)
+            found = (
+                found
+                if before is None and _is_too_dear(found, left_usd)
+                else await asyncio.to_thread(_solved_instead, work, found, before)
+            )
             found = why if isinstance(found, Infeasible) else replace(found, note=str(why))
         is_near = due.budget_usd is not None and progress.committed_usd > NEAR * due.budget_usd
-        again_s = LEAST_AGAIN_S if is_near else AGAIN_S if isinstance(found, Infeasible) else _again_s(found.plan)
+        is_soon = is_near or (isinstance(found, Infeasible) and found.needs_money)
+        again_s = LEAST_AGAIN_S if is_soon else AGAIN_S if isinstance(found, Infeasible) else _again_s(found.plan)
         await self._store(due, found, latencies_of(catalog, counters), begins_after_s=begins_after_s, again_s=again_s)
 
     async def _failed(self, due: DueBatch, error: Exception) -> None:
@@ -178,23 +185,17 @@ class Planner:
                 log.info("batch planned", batch=str(due.id), plan=stored.hash, gap=round(found.plan.gap, 4))
         await self._runtime.ring()
 
-    async def _end(
-        self,
-        due: DueBatch,
-        work: Work,
-        before: Plan | None,
-        why: Infeasible,
-        *,
-        left_usd: float,
-        spent_usd: float,
-    ) -> None:
-        """Stop a batch whose budget does not suffice, unless only the state of the models at this moment makes it too little."""
-        calm = await asyncio.to_thread(_solved, replace(work, counters={}, budget_usd=left_usd), before)
-        if isinstance(calm, Infeasible) and _is_over(calm, left_usd, is_first=before is None):
-            await self._stop(due, why, spent_usd=spent_usd)
-            return
-        async with self._runtime.database.transaction() as session:
-            await plans.keep(session, due, note=str(why), again_s=LEAST_AGAIN_S)
+    async def _over(self, work: Work, before: Plan | None, *, left_usd: float) -> Infeasible | None:
+        """Why a budget does not suffice, whatever the time and the models' state at this moment; None where it does.
+
+        For a first plan the whole of it, within the error of a sample; for what is left once it is spent, with what is under way.
+        """
+        left_s = max(work.left_s, MONTH_S)
+        calm = replace(work, counters={}, others=[], shared={}, left_s=left_s, budget_usd=left_usd)
+        why = await asyncio.to_thread(_solved, calm, before)
+        if not isinstance(why, Infeasible) or not why.needs_money:
+            return None
+        return why if (_is_too_dear(why, left_usd) if before is None else left_usd <= 0) else None
 
     async def _stop(self, due: DueBatch, why: Infeasible, *, spent_usd: float) -> None:
         """End a batch that would cost more than its budget: before its first call, or when the budget is spent."""
@@ -264,11 +265,11 @@ def _lines(text: str) -> tuple[list[RoutableJob], list[str]]:
     return [job_of(UUID(line["id"]), line["inputs"])[0] for line in lines], [line["body"] for line in lines]
 
 
-def _is_over(why: Infeasible, left_usd: float, *, is_first: bool) -> bool:
-    """Whether a batch's budget does not suffice: for a first plan the whole of it, for what is left until it is spent."""
-    if not why.needs_money or why.least_cost_usd is None:
+def _is_too_dear(why: Infeasible, left_usd: float | None) -> bool:
+    """Whether only more money would do, by more than the error of a sample."""
+    if left_usd is None or not why.needs_money or why.least_cost_usd is None:
         return False
-    return why.least_cost_usd > left_usd if is_first else left_usd <= 0
+    return why.least_cost_usd > left_usd * (1 + SAMPLED)
 
 
 def _again_s(plan: Plan) -> float:

@@ -1,4 +1,10 @@
 -- Back to the order of work; wishes, signals, inputs of decisions and what was learned are forgotten.
+-- Not while jobs wait that say where they may go: an old router would send them anywhere.
+DO $$ BEGIN
+  IF EXISTS (SELECT FROM jobs WHERE preferences IS NOT NULL AND state IN ('queued', 'routed', 'running', 'retry_wait', 'dead')) THEN
+    RAISE EXCEPTION 'jobs with wishes are open: let them end, or cancel them, before going back';
+  END IF;
+END $$;
 DROP TABLE quality_counts;
 DROP TABLE feedback;
 DROP TABLE calibrations;

@@ -72,9 +72,13 @@ def scores_of(
     name = policy.strategy
     try:
         scores = [tuple(map(float, score)) for score in scorer(prospects)]
-        for name, weight in policy.terms:
-            terms = [float(methods.terms[name](each)) for each in prospects]
-            scores = [(first + weight * term, *rest) for (first, *rest), term in zip(scores, terms, strict=True)]
+        for term, weight in policy.terms:
+            name = term
+            terms = [float(methods.terms[term](each)) for each in prospects]
+            if not all(map(math.isfinite, terms)):
+                raise ValueError("a finite number would be right")
+            scores = [(first + weight * more, *rest) for (first, *rest), more in zip(scores, terms, strict=True)]
+        name = policy.strategy
         is_whole = len(scores) == len(prospects) and all(scores)
         if not is_whole or not all(map(math.isfinite, itertools.chain(*scores))):
             raise ValueError("a finite score for each prospect would be right")

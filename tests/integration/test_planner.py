@@ -190,6 +190,37 @@ async def test_a_batch_that_would_cost_more_than_its_budget_is_ended_before_its_
     assert jobs == [{"state": "cancelled", "error_message": row["plan_note"], "model_id": None}]
 
 
+async def test_a_batch_whose_budget_and_time_are_both_too_little_is_ended(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(
+        60, model="auto", tokens_out=100, plan_wait_s=WAIT_S, budget_usd=1e-6, finish_within_s=1.05
+    )
+    await workers.planner.plan_batches()
+    row = await batch_row(sql, batch_id)
+    assert row["cancelling_at"] is not None
+    assert "a budget of at least" in row["errors"][0]["message"]
+
+
+async def test_a_batch_that_is_late_and_has_spent_its_budget_is_ended(
+    open_workers: OpenWorkers, steps: Steps, sql: Sql
+) -> None:
+    workers = await open_workers(CHEAP, DEAR, router=POLICY)
+    batch_id, _jobs = await steps.batch(
+        60, model="auto", tokens_out=100, plan_wait_s=WAIT_S, budget_usd=0.1, finish_within_s=600.0
+    )
+    await workers.planner.plan_batches()
+    await workers.route()
+    model = await sql.value("SELECT model_id FROM jobs WHERE state = 'routed' LIMIT 1")
+    await workers.call(model)
+    await sql.rows("UPDATE attempts SET cost_usd = 0.1")
+    await sql.rows("UPDATE batches SET plan_due_at = now(), finish_by = now()")
+    await workers.planner.plan_batches()
+    assert (await batch_row(sql, batch_id))["cancelling_at"] is not None
+    assert await sql.value("SELECT count(*) FROM jobs WHERE state IN ('queued', 'routed', 'retry_wait')") == 0
+
+
 async def test_a_batch_is_not_ended_since_its_cheap_model_fails_at_the_moment(
     open_workers: OpenWorkers, steps: Steps, sql: Sql
 ) -> None:

@@ -85,8 +85,6 @@ WITHOUT: Mapping[tuple[str, str], str] = {
     ("workers.planner._store", AFTER): "only the ring follows, which the router's tick replaces",
     ("workers.planner._failed", BEFORE): "rolled back it is _claim's end once more",
     ("workers.planner._failed", AFTER): NOTHING_FOLLOWS,
-    ("workers.planner._end", BEFORE): ROLLED_BACK,
-    ("workers.planner._end", AFTER): NOTHING_FOLLOWS,
     ("workers.planner._stop", BEFORE): "rolled back, the batch is due again a minute later",
     ("workers.planner._stop", AFTER): NOTHING_FOLLOWS,
     ("workers.planner._make_due", BEFORE): ROLLED_BACK,

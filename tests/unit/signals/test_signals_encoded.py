@@ -42,3 +42,11 @@ def test_other_json_stays_as_it_is(value: object) -> None:
 def test_what_follows_a_long_one_is_whole(end: str) -> None:
     said = [f"data:;base64,{IMAGE}{json.loads(f'{chr(34)}{end}{chr(34)}') if end[-1] != chr(92) else '/'}"]
     assert json.loads(without_encoded(json.dumps(said)))[0].startswith("data:;base64,")
+
+
+def test_what_stands_behind_the_end_of_base64_or_in_a_text_is_kept() -> None:
+    encoded = "QUJD" * 400
+    behind = f'{{"url":"data:image/png;base64,{encoded}=key=AKIA"}}'
+    assert without_encoded(behind) == '{"url":"data:image/png;base64,key=AKIA"}'
+    within = f'{{"text":"see ;base64,{encoded} there"}}'
+    assert without_encoded(within) == within

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router_service.signals.request import CUT, MOST_TEXT, Request, bounded, part
@@ -106,6 +106,7 @@ def test_parting_loses_no_more_than_what_stands_between(text: str) -> None:
     assert len(asked) <= max(len(text), 1) + 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5 * MOST_TEXT), min_size=1, max_size=4))
 def test_what_is_kept_of_long_messages_is_what_is_kept_of_their_whole_text(lengths: list[int]) -> None:
     said = ["".join(f"{place}{at:9}" for at in range(0, length, 10)) for place, length in enumerate(lengths)]
