@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SHORTEST = {"WAYBILL_LEASE_S": "1", "WAYBILL_ROUTED_STALE_S": "1.5", "WAYBILL_TICK_S": "0.2"}
 OFFERS = {"steady": Offer(slots=4, rpm=6000, latency_s=0.1), "single": Offer(slots=1, latency_s=0.05)}
 ONLY_SLOT = "waybill:slots:model:single"
-HIT_S = 15.0
+HIT_S = 30.0  # a lost dead letter is missed after 10, and looked for every 5
 PROCESSES = {
     "api": "api",
     "router": "router-1",
