@@ -145,11 +145,10 @@ class Planner:
             if left_usd is not None and (over := await self._over(work, before, left_usd=left_usd)) is not None:
                 await self._stop(due, over, spent_usd=progress.cost_usd)
                 return
-            found = (
-                found
-                if before is None and _is_too_dear(found, left_usd)
-                else await asyncio.to_thread(_solved_instead, work, found, before)
-            )
+            if before is not None or not _is_too_dear(
+                found, left_usd
+            ):  # else it is so at this moment alone: look again
+                found = await asyncio.to_thread(_solved_instead, work, found, before)
             found = why if isinstance(found, Infeasible) else replace(found, note=str(why))
         is_near = due.budget_usd is not None and progress.committed_usd > NEAR * due.budget_usd
         is_soon = is_near or (isinstance(found, Infeasible) and found.needs_money)

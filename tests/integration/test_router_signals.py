@@ -40,6 +40,19 @@ def body(text: str) -> str:
     return json.dumps({"model": "auto", "messages": [{"role": "user", "content": text}]})
 
 
+def small_and_big(quality: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A cheap model that is right so often, and a dear one that is in 9 of 10; both have room for all."""
+    roomy = {"max_parallel_requests": 2000}
+    return (
+        entry("small", cost=1e-7, params=roomy, router={"quality": {"default": quality}}),
+        entry("big", cost=2e-6, params=roomy, router={"quality": {"default": 0.9}}),
+    )
+
+
+def aimed_at(target: float) -> dict[str, Any]:
+    return {"policies": {"default": {"quality_target": target}}}
+
+
 async def chosen(sql: Sql) -> dict[str | None, int]:
     rows = await sql.rows("SELECT model_id, count(*) AS jobs FROM jobs GROUP BY 1")
     return {row["model_id"]: row["jobs"] for row in rows}
@@ -182,12 +195,7 @@ async def test_the_mean_quality_meets_its_target_once_what_quality_costs_was_mea
     open_workers: OpenWorkers, steps: Steps, sql: Sql
 ) -> None:
     """Small ones are right in 6 of 10, big ones in 9: 0.85 x 0.9 takes 55 % of the jobs to the big one."""
-    roomy = {"max_parallel_requests": 1000}
-    workers = await open_workers(
-        entry("small", cost=1e-7, params=roomy, router={"quality": {"default": 0.6}}),
-        entry("big", cost=2e-6, params=roomy, router={"quality": {"default": 0.9}}),
-        router={"policies": {"default": {"quality_target": 0.85}}},
-    )
+    workers = await open_workers(*small_and_big(0.6), router=aimed_at(0.85))
     await steps.accept(*(new_job(model="auto", tokens_in=5000, tokens_out=2000) for _ in range(100)))
     await workers.route()
     await workers.janitor.calibrate()
@@ -224,12 +232,7 @@ async def test_another_predictor_does_not_follow_what_was_measured_by_the_last_o
     open_workers: OpenWorkers, steps: Steps, sql: Sql
 ) -> None:
     """0.9 of 0.9: of the small model the first expects 0.6, so that 7 in 10 go to the big one, the second 0.8: 1 in 10 does."""
-    roomy = {"max_parallel_requests": 2000}
-    workers = await open_workers(
-        entry("small", cost=1e-7, params=roomy, router={"quality": {"default": 0.85}}),
-        entry("big", cost=2e-6, params=roomy, router={"quality": {"default": 0.9}}),
-        router={"policies": {"default": {"quality_target": 0.9}}},
-    )
+    workers = await open_workers(*small_and_big(0.85), router=aimed_at(0.9))
 
     async def share_of_big(jobs: int) -> float:
         later = await steps.accept(*(new_job(model="auto", tokens_in=5000, tokens_out=2000) for _ in range(jobs)))
@@ -300,12 +303,7 @@ async def test_a_floor_is_held_against_what_was_learned_though_nothing_else_has_
 async def test_the_price_of_quality_is_measured_on_jobs_that_leave_the_choice_to_the_policy(
     open_workers: OpenWorkers, steps: Steps, sql: Sql
 ) -> None:
-    roomy = {"max_parallel_requests": 500}
-    workers = await open_workers(
-        entry("small", cost=1e-7, params=roomy, router={"quality": {"default": 0.6}}),
-        entry("big", cost=2e-6, params=roomy, router={"quality": {"default": 0.9}}),
-        router={"policies": {"default": {"quality_target": 0.9}}},
-    )
+    workers = await open_workers(*small_and_big(0.6), router=aimed_at(0.9))
     by_price = Preferences(sort=Sort.PRICE)
     sorting = [
         replace(job, spec=replace(job.spec, preferences=by_price)) for job in (new_job(model="auto") for _ in range(30))
