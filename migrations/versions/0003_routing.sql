@@ -41,7 +41,8 @@ CREATE TABLE plans (
 );
 
 -- A batch that is planned waits for its first plan until `plan_until`; what is left of it is planned again when `plan_due_at`
--- comes, or another catalog than `plan_catalog`. `quoted`: what its first plan promised; `plan_note`: what of its goal cannot be kept, and what could.
+-- comes, or another catalog than `plan_catalog`. `quoted`: what its first plan promised; `plan_note`: what of its goal cannot
+-- be kept, and what could.
 ALTER TABLE batches
   ADD COLUMN plan text,
   ADD COLUMN planned_at timestamptz,

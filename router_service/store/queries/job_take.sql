@@ -37,7 +37,8 @@ WITH RECURSIVE released AS (
 ), taken AS MATERIALIZED (
   SELECT j.* FROM lanes l JOIN shares s USING (tenant_id) CROSS JOIN LATERAL (
     SELECT id, tenant_id, epoch, attempt, lane, batch_id, model, tokens_in, tokens_out, features, residency, quality,
-      preferences, excluded, fallback, rank, CASE WHEN tries > 0 THEN model_id END AS tried, extract(epoch FROM deadline - now())::float8 AS left_s
+      preferences, excluded, fallback, rank, CASE WHEN tries > 0 THEN model_id END AS tried,
+      extract(epoch FROM deadline - now())::float8 AS left_s
     FROM jobs WHERE state = 'queued' AND held_until IS NULL AND lane = l.lane AND (deadline IS NULL OR deadline > now())
     ORDER BY rank, id LIMIT s.rows FOR UPDATE SKIP LOCKED
   ) j

@@ -1,5 +1,6 @@
 -- Take a batch that is due to be planned, and put its next planning off: should we die, somebody else does it then. First
--- those that were never looked at: their jobs wait, and not for ever, while the others go on by the plans that they have. `catalog`: under which.
+-- those that were never looked at: their jobs wait, and not for ever, while the others go on by the plans that they have.
+-- `catalog`: under which.
 UPDATE batches SET plan_due_at = now() + make_interval(secs => :again_s), plan_catalog = :catalog
 WHERE id = (
   SELECT id FROM batches
